@@ -1,0 +1,180 @@
+"""The V-Net of the semi-supervised segmentation literature, with one decoder or two.
+
+Source: V-Net (Milletari et al. 2016) as re-used by UA-MT and MC-Net, whose published numbers the field
+compares with. MONAI's ``VNet`` differs from it (5x5x5 kernels, PReLU, residual sums, 45.6 M parameters,
+one decoder); ours stays for comparability.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from medssl.errors import InputError
+
+STAGES = 5
+STRIDE = 2 ** (STAGES - 1)
+# Convolutions per stage, of the encoder from the finest and of a decoder from the coarsest.
+ENCODER_DEPTHS = (1, 2, 3, 3, 3)
+DECODER_DEPTHS = (3, 3, 2, 1)
+
+
+def _unit(operation: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(operation, nn.BatchNorm3d(channels), nn.ReLU(inplace=True))
+
+
+def _stage(channels: int, depth: int, first: int | None = None) -> nn.Sequential:
+    inputs = [channels if first is None else first] + [channels] * (depth - 1)
+    return nn.Sequential(*(_unit(nn.Conv3d(i, channels, 3, padding=1), channels) for i in inputs))
+
+
+class Encoder(nn.Module):
+    """Five stages, each at half the resolution and twice the channels of the one before."""
+
+    def __init__(self, in_channels: int, width: int, dropout: float) -> None:
+        """Build the stages and the strided convolutions between them."""
+        super().__init__()
+        widths = [width * 2**i for i in range(STAGES)]
+        self.stages = nn.ModuleList(
+            _stage(w, depth, in_channels if i == 0 else None)
+            for i, (w, depth) in enumerate(zip(widths, ENCODER_DEPTHS, strict=True))
+        )
+        self.downs = nn.ModuleList(_unit(nn.Conv3d(w, 2 * w, 2, stride=2), 2 * w) for w in widths[:-1])
+        self.dropout = nn.Dropout3d(dropout)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of all stages, the finest first."""
+        maps = [self.stages[0](x)]
+        for down, stage in zip(self.downs, self.stages[1:], strict=True):
+            maps.append(stage(down(maps[-1])))
+        maps[-1] = self.dropout(maps[-1])
+        return maps
+
+
+class Decoder(nn.Module):
+    """From the coarsest map back to full resolution; skip connections are sums.
+
+    Args:
+        num_classes: output channels ``K``.
+        width: channels at full resolution.
+        dropout: channel dropout before the classifier.
+        trilinear: upsample by trilinear interpolation and a 3x3x3 convolution instead of a transposed one.
+    """
+
+    def __init__(self, num_classes: int, width: int, dropout: float, *, trilinear: bool = False) -> None:
+        """Build the upsampling units, the stages and the classifier."""
+        super().__init__()
+        widths = [width * 2**i for i in reversed(range(STAGES - 1))]
+        self.ups = nn.ModuleList(_unit(self._up(2 * w, w, trilinear), w) for w in widths)
+        self.stages = nn.ModuleList(_stage(w, depth) for w, depth in zip(widths, DECODER_DEPTHS, strict=True))
+        self.dropout = nn.Dropout3d(dropout)
+        self.classifier = nn.Conv3d(width, num_classes, 1)
+
+    @staticmethod
+    def _up(inputs: int, outputs: int, trilinear: bool) -> nn.Module:
+        if not trilinear:
+            return nn.ConvTranspose3d(inputs, outputs, 2, stride=2)
+        return nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True),
+            nn.Conv3d(inputs, outputs, 3, padding=1),
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, K, *S)`` and the embedding before dropout ``(B, width, *S)``."""
+        x = maps[-1]
+        for up, stage, skip in zip(self.ups, self.stages, reversed(maps[:-1]), strict=True):
+            x = stage(up(x) + skip)
+        return self.classifier(self.dropout(x)), x
+
+
+def _check_arguments(in_channels: int, num_classes: int, width: int, dropout: float) -> None:
+    for name, value, least in (
+        ("in_channels", in_channels, 1),
+        ("num_classes", num_classes, 2),
+        ("width", width, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name}={value}", "out of range", f"give an integer of at least {least}")
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout={dropout}", "out of range", "give a number in [0, 1)")
+
+
+def check_patch_size(patch_size: Sequence[int]) -> None:
+    """Raise an :class:`~medssl.errors.InputError` for a patch that the four down-samplings cannot halve."""
+    if len(patch_size) != 3 or any(size < STRIDE or size % STRIDE for size in patch_size):
+        if len(patch_size) == 3:
+            near = "x".join(str(max(STRIDE, round(size / STRIDE) * STRIDE)) for size in patch_size)
+            remedy = f"each side must be a multiple of {STRIDE}; the nearest is {near}"
+        else:
+            remedy = f"give three sides, each a multiple of {STRIDE}"
+        given = "x".join(map(str, patch_size))
+        raise InputError(f"patch size {given}", "the V-Net cannot take it", remedy)
+
+
+class VNet(nn.Module):
+    """The deployed path: encoder and first decoder (9,448,866 parameters at the default width).
+
+    This is what is exported and what the supervised lower bound trains. Its state-dict keys are a subset
+    of :class:`DualDecoderVNet`'s.
+
+    Args:
+        in_channels: image channels.
+        num_classes: classes ``K``, background included.
+        width: filters of the first stage; the literature's is 16.
+        dropout: channel dropout at the coarsest stage and before the classifier.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, num_classes: int = 2, width: int = 16, dropout: float = 0.5
+    ) -> None:
+        """Build the encoder and the first decoder."""
+        super().__init__()
+        _check_arguments(in_channels, num_classes, width, dropout)
+        self.in_channels, self.num_classes, self.width = in_channels, num_classes, width
+        self.encoder = Encoder(in_channels, width, dropout)
+        self.decoder1 = Decoder(num_classes, width, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K, X, Y, Z)`` of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
+        check_patch_size(x.shape[2:])
+        logits: Tensor = self.decoder1(self.encoder(x))[0]
+        return logits
+
+
+@dataclass(frozen=True)
+class DualDecoderOutput:
+    """What :class:`DualDecoderVNet` gives, decoder 1 first.
+
+    Attributes:
+        logits: two tensors ``(B, K, *S)``.
+        features: two tensors ``(B, width, *S)``, the embeddings before dropout and classifier.
+    """
+
+    logits: tuple[Tensor, Tensor]
+    features: tuple[Tensor, Tensor]
+
+
+class DualDecoderVNet(VNet):
+    """One encoder, a transposed-convolution decoder and a trilinear one (MC-Net, Wu et al. 2021).
+
+    12,347,716 parameters with one input channel, two classes and the default width. TCSeg's two student
+    views come from the two decoders; only the first is deployed. Arguments as for :class:`VNet`.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, num_classes: int = 2, width: int = 16, dropout: float = 0.5
+    ) -> None:
+        """Add the second decoder."""
+        super().__init__(in_channels, num_classes, width, dropout)
+        self.decoder2 = Decoder(num_classes, width, dropout, trilinear=True)
+
+    def forward(self, x: Tensor) -> DualDecoderOutput:  # type: ignore[override]
+        """Both decoders' logits and features of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
+        check_patch_size(x.shape[2:])
+        maps = self.encoder(x)
+        (logits1, features1), (logits2, features2) = self.decoder1(maps), self.decoder2(maps)
+        return DualDecoderOutput((logits1, logits2), (features1, features2))
+
+    def deployed(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K, *S)`` of decoder 1; decoder 2 is not run."""
+        return VNet.forward(self, x)
