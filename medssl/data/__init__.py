@@ -1,0 +1,35 @@
+"""Data: case lists, datalists, loading with checks, and two-stream batches."""
+
+from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
+from medssl.data.datalist import Datalist, build_datalist
+from medssl.data.datalist_file import load_datalist, validate_datalist
+from medssl.data.layout import case_name
+from medssl.data.loading import LoadCased
+from medssl.data.readers import H5Reader, SimpleITKReader
+from medssl.data.reference_roi import add_reference_boxes
+from medssl.data.sampling import TwoStreamBatchSampler
+from medssl.data.splits import Split, read_split, split_names, split_sha256
+from medssl.data.transforms import CropToBoxd, NormalizeByForegroundd
+
+__all__ = [
+    "CropToBoxd",
+    "Datalist",
+    "H5Reader",
+    "LoadCased",
+    "NormalizeByForegroundd",
+    "SeededDataset",
+    "SimpleITKReader",
+    "Split",
+    "TwoStreamBatchSampler",
+    "TwoStreamLoader",
+    "add_reference_boxes",
+    "build_datalist",
+    "case_name",
+    "collate_two_stream",
+    "load_datalist",
+    "read_split",
+    "split_names",
+    "split_sha256",
+    "two_stream_loader",
+    "validate_datalist",
+]

@@ -1,0 +1,174 @@
+"""Reading and checking a datalist that a user wrote or that ``build_datalist`` made."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medssl.data.datalist import LISTS, Datalist
+from medssl.data.layout import case_name, stem_of
+from medssl.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+UNLABELED_KEYS = ("case", "image", "roi")
+"""All that an unlabelled item may carry; whatever else a file says of it is dropped."""
+
+LABEL_REQUIRED = ("training", "validation")
+
+
+def load_datalist(path: str | Path, base_dir: str | Path | None = None) -> Datalist:
+    """Read a MONAI datalist.
+
+    Args:
+        path: JSON file with ``training`` (items with ``image`` and ``label``) and optionally
+            ``unlabeled``, ``validation``, ``test``. An unlabelled or test item may be a bare file name.
+            An ``image`` may be a list of files, which become channels.
+        base_dir: folder that relative file names start from; the folder of ``path`` by default.
+
+    Returns:
+        The datalist with all four lists, absolute file names and a ``case`` in every item (taken from
+        the file name where the file does not give one). Unlabelled items hold ``case``, ``image`` and
+        ``roi`` alone, whatever the file says. Everything beside the lists is kept as it is.
+
+    Raises:
+        InputError: the file is missing, not JSON, or not a datalist.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", "write one with `medssl datalist`") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(path, f"is not valid JSON: {error.msg} at {where}", "repair that line") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"cannot be read ({error})", "see that it is a readable text file") from error
+    if not isinstance(content, dict) or not content.get("training"):
+        raise InputError(
+            path, "has no 'training' list", 'a datalist reads {"training": [{"image": ..., "label": ...}]}'
+        )
+    base = Path(base_dir) if base_dir is not None else path.parent
+    result: Datalist = {key: value for key, value in content.items() if key not in LISTS}
+    for name in LISTS:
+        entries = content.get(name) or []
+        if not isinstance(entries, list):
+            raise InputError(path, f"{name!r} is not a list", "write a list of items")
+        result[name] = [_item(path, base, name, i, entry) for i, entry in enumerate(entries)]
+    hidden = result.get("hidden_labels", {})
+    if not isinstance(hidden, dict):
+        raise InputError(path, "'hidden_labels' is not a mapping of case to file", "repair or remove it")
+    result["hidden_labels"] = {case: _absolute(base, str(file)) for case, file in hidden.items()}
+    dropped = sum(_drop_labels(item) for item in result["unlabeled"])
+    if dropped:
+        logger.info("%s: labels of %d unlabelled cases are ignored", path, dropped)
+    _name_cases([item for name in LISTS for item in result[name]])
+    return result
+
+
+def validate_datalist(datalist: Datalist) -> None:
+    """Refuse a datalist in which a case stands twice or a file is missing.
+
+    Args:
+        datalist: as :func:`load_datalist` or :func:`medssl.data.build_datalist` returns it.
+
+    Raises:
+        InputError: a case name or an image file stands in two lists (or twice in one), a file does not
+            exist, or an unlabelled item carries a label.
+    """
+    by_case: dict[str, str] = {}
+    by_image: dict[Path, tuple[str, str]] = {}
+    missing: list[Path] = []
+    for name in LISTS:
+        for item in datalist.get(name, []):
+            case = item["case"]
+            if case in by_case:
+                raise InputError(f"case {case!r}", _twice(by_case[case], name), "keep it in one list only")
+            by_case[case] = name
+            extra = sorted(set(item) - set(UNLABELED_KEYS))
+            if name == "unlabeled" and extra:
+                raise InputError(
+                    f"case {case!r}", f"is unlabelled but carries {extra}", "read the file with load_datalist"
+                )
+            for file in _files(item, "image"):
+                real = file.resolve()
+                if real in by_image:
+                    other, where = by_image[real]
+                    raise InputError(
+                        file,
+                        f"{_twice(where, name)} (cases {other!r} and {case!r})",
+                        "keep it in one list only",
+                    )
+                by_image[real] = (case, name)
+            missing += [file for key in ("image", "label") for file in _files(item, key) if not file.exists()]
+    if missing:
+        raise InputError(
+            missing[0],
+            "no such file" + (f" ({len(missing)} files are missing)" if len(missing) > 1 else ""),
+            "correct the path or the base folder of the datalist",
+        )
+
+
+def _twice(first: str, second: str) -> str:
+    return f"stands twice in {first!r}" if first == second else f"stands in {first!r} and in {second!r}"
+
+
+def _files(item: dict[str, Any], key: str) -> Iterator[Path]:
+    value = item.get(key, [])
+    for file in [value] if isinstance(value, str) else value:
+        yield Path(file)
+
+
+def _item(path: Path, base: Path, name: str, index: int, entry: object) -> dict[str, Any]:
+    """One checked item with absolute file names."""
+    where = f"{path}: {name}[{index}]"
+    if isinstance(entry, str) and name not in LABEL_REQUIRED:
+        entry = {"image": entry}
+    if not isinstance(entry, dict):
+        raise InputError(where, "is not an item", 'write {"image": ..., "label": ...}')
+    needed = ("image", "label") if name in LABEL_REQUIRED else ("image",)
+    for key in needed:
+        if not entry.get(key):
+            raise InputError(where, f"has no {key!r}", f"add the {key} file")
+    item = dict(entry)
+    for key in ("image", "label"):
+        if key not in item:
+            continue
+        value = item[key]
+        if isinstance(value, str):
+            item[key] = _absolute(base, value)
+        elif key == "image" and isinstance(value, list) and all(isinstance(file, str) for file in value):
+            item[key] = [_absolute(base, file) for file in value]
+        else:
+            raise InputError(where, f"{key!r} is not a file name", "write it as a string")
+    return item
+
+
+def _absolute(base: Path, file: str) -> str:
+    return str((base / Path(file).expanduser()).absolute())
+
+
+def _drop_labels(item: dict[str, Any]) -> bool:
+    """Remove everything but :data:`UNLABELED_KEYS`; whether there was a label."""
+    had_label = "label" in item
+    for key in [key for key in item if key not in UNLABELED_KEYS]:
+        del item[key]
+    return had_label
+
+
+def _name_cases(items: list[dict[str, Any]]) -> None:
+    """Give every item a ``case``: its file's name, with the folders before it where files share a name."""
+    unnamed = [item for item in items if "case" not in item]
+    images = [Path(next(_files(item, "image"))) for item in unnamed]
+    counts = Counter(name for name, _ in {(case_name(image), image) for image in images})
+    common = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
+    for item, image in zip(unnamed, images, strict=True):
+        name = case_name(image)
+        folders = image.parent.relative_to(common).parts
+        item["case"] = name if counts[name] == 1 else "_".join((*folders, stem_of(image)))
+    for item in items:
+        if not isinstance(item["case"], str) or not item["case"]:
+            raise InputError(f"case {item['case']!r}", "is no name", "write it as a string")

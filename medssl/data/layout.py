@@ -1,0 +1,99 @@
+"""Where the files of a case lie in a data folder, and what a case is called."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medssl.errors import InputError
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Suffixes of files that hold one volume each."""
+
+H5_FORMS = ("{case}/mri_norm2.h5", "{case}_norm.h5", "{case}/{case}_norm.h5")
+"""Where the field's HDF5 files lie; each holds image and label of one case."""
+
+FORMS = "images/CASE.nii.gz with labels/CASE.nii.gz (or .nii, .nrrd, .mha), CASE/mri_norm2.h5 or CASE_norm.h5"
+"""The forms above in words, for messages."""
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one case.
+
+    Attributes:
+        case: name of the case.
+        image: the image.
+        label: the reference, None where there is none; for HDF5 the same file as ``image``.
+    """
+
+    case: str
+    image: Path
+    label: Path | None
+
+
+def stem_of(path: str | Path) -> str:
+    """File name without its volume suffix (``a/b.nii.gz`` -> ``b``); other names lose their last suffix."""
+    name = Path(path).name
+    for suffix in VOLUME_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
+
+
+def case_name(path: str | Path) -> str:
+    """Case of a file: ``CASE/mri_norm2.h5``, ``CASE_norm.h5`` and ``CASE.nii.gz`` give ``CASE``."""
+    path = Path(path)
+    if path.name == "mri_norm2.h5":
+        return path.parent.name
+    stem = stem_of(path)
+    return stem.removesuffix("_norm") if path.suffix == ".h5" else stem
+
+
+def find_case(folder: Path, case: str) -> CaseFiles | None:
+    """The files of ``case`` in one of the forms above, None where there are none."""
+    for suffix in VOLUME_SUFFIXES:
+        image = folder / "images" / f"{case}{suffix}"
+        if image.is_file():
+            labels = (folder / "labels" / f"{case}{other}" for other in VOLUME_SUFFIXES)
+            return CaseFiles(case, image, next((label for label in labels if label.is_file()), None))
+    for form in H5_FORMS:
+        both = folder / form.format(case=case)
+        if both.is_file():
+            return CaseFiles(case, both, both)
+    return None
+
+
+def list_cases(folder: Path) -> list[CaseFiles]:
+    """Every case of a folder with ``images/`` and ``labels/``, sorted by name.
+
+    Raises:
+        InputError: there is no ``images`` folder, it holds no volume, or two files share a case name.
+    """
+    images = _volumes(folder / "images")
+    if not images:
+        raise InputError(
+            folder / "images", "holds no volume", "put CASE.nii.gz (or .nii, .nrrd, .mha) files there"
+        )
+    labels = _volumes(folder / "labels") if (folder / "labels").is_dir() else {}
+    return [CaseFiles(case, images[case], labels.get(case)) for case in sorted(images)]
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "a data folder holds images/ and labels/")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.name.lower().endswith(VOLUME_SUFFIXES) or not path.is_file():
+            continue
+        case = stem_of(path)
+        if case in found:
+            raise InputError(path, f"same case name as {found[case].name}", "keep one of the two files")
+        found[case] = path
+    return found
+
+
+def name_some(names: Iterable[str], *, at_most: int = 3) -> str:
+    """``"a, b, c and 4 more"``: the first names of a list that may be long."""
+    names = list(names)
+    rest = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,131 @@
+"""MONAI image readers for what MONAI reads only with packages that we do without: HDF5, NRRD, MetaImage."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  (its customary name)
+from monai.data import ImageReader
+from monai.data.utils import orientation_ras_lps
+from numpy.typing import NDArray
+
+from medssl.errors import InputError
+
+
+class Volume(NamedTuple):
+    """One volume as its file holds it.
+
+    Attributes:
+        array: ``(X, Y, Z)``, or ``(X, Y, Z, C)`` where voxels are vectors.
+        affine: 4 x 4 from voxel index to millimetres, RAS.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+
+
+class VolumeReader(ImageReader):  # type: ignore[misc]
+    """What the readers below share: suffixes, several files as channels, MONAI's metadata."""
+
+    suffixes: tuple[str, ...]
+
+    @abstractmethod
+    def volume(self, path: Path) -> Volume:
+        """The volume in one file; raises whatever its library raises."""
+
+    def verify_suffix(self, filename: Sequence[str | Path] | str | Path) -> bool:
+        """Whether all names end in a suffix of this format."""
+        return all(path.name.lower().endswith(self.suffixes) for path in _paths(filename))
+
+    def read(self, data: Sequence[str | Path] | str | Path, **kwargs: object) -> list[Volume]:
+        """Read one file, or several as channels of one image."""
+        return [self.volume(path) for path in _paths(data)]
+
+    def get_data(self, img: list[Volume]) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Array and metadata as MONAI's ``LoadImage`` expects them.
+
+        Raises:
+            ValueError: several files that differ in shape or affine.
+        """
+        first = img[0]
+        if any(other.array.shape != first.array.shape for other in img):
+            raise ValueError(f"channels of different shapes {[other.array.shape for other in img]}")
+        if any(not np.allclose(other.affine, first.affine, atol=1e-3) for other in img):
+            raise ValueError("channels of different affines")
+        channel: float = float("nan") if first.array.ndim <= 3 else -1
+        meta: dict[str, Any] = {
+            "affine": first.affine.copy(),
+            "original_affine": first.affine.copy(),
+            "spatial_shape": np.asarray(first.array.shape[:3]),
+            "space": "RAS",
+            "original_channel_dim": channel if len(img) == 1 else 0,
+        }
+        return (first.array if len(img) == 1 else np.stack([other.array for other in img])), meta
+
+
+class H5Reader(VolumeReader):
+    """The field's HDF5 (``mri_norm2.h5``, ``*_norm.h5``): datasets ``image`` and ``label``, no geometry.
+
+    Args:
+        dataset: which dataset of the file is the volume.
+        spacing: voxel size in mm, one number or three; the affine is its diagonal.
+    """
+
+    suffixes = (".h5", ".hdf5")
+
+    def __init__(self, *, dataset: str = "image", spacing: float | Sequence[float] = 1.0) -> None:
+        """Set up for one dataset of the files."""
+        values = [float(value) for value in np.broadcast_to(np.asarray(spacing, dtype=float), (3,))]
+        if not all(0 < value < float("inf") for value in values):
+            raise ValueError(f"spacing must be positive millimetres, got {spacing!r}")
+        self.dataset = dataset
+        self.affine = np.diag([*values, 1.0])
+
+    def volume(self, path: Path) -> Volume:
+        """The dataset as an array.
+
+        Raises:
+            InputError: the file does not hold the dataset.
+        """
+        with h5py.File(path, "r") as file:
+            found = file.get(self.dataset)
+            if not isinstance(found, h5py.Dataset):
+                raise InputError(
+                    path,
+                    f"holds no dataset {self.dataset!r} (it holds {sorted(file)})",
+                    "expected datasets 'image' and 'label'",
+                )
+            return Volume(np.asarray(found[()]), self.affine)
+
+
+class SimpleITKReader(VolumeReader):
+    """NRRD and MetaImage through SimpleITK (MONAI's own readers need ``itk`` or ``pynrrd``)."""
+
+    suffixes = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+    def volume(self, path: Path) -> Volume:
+        """The image with axes in index order and its affine turned from LPS to RAS."""
+        try:
+            image = sitk.ReadImage(str(path))
+        except RuntimeError as error:
+            # ITK calls a MetaImage whose data end too early a file that does not exist.
+            if "File cannot be read" in str(error) and path.exists():
+                raise EOFError("the file ends before its data do") from error
+            raise
+        dimension = image.GetDimension()
+        rank = min(dimension, 3)
+        affine = np.eye(4)
+        direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)
+        affine[:rank, :rank] = direction[:rank, :rank] @ np.diag(image.GetSpacing()[:rank])
+        affine[:rank, 3] = image.GetOrigin()[:rank]
+        array = sitk.GetArrayFromImage(image)
+        axes = tuple(reversed(range(dimension)))
+        vector = (dimension,) if image.GetNumberOfComponentsPerPixel() > 1 else ()
+        return Volume(array.transpose((*axes, *vector)), orientation_ras_lps(affine))
+
+
+def _paths(names: Sequence[str | Path] | str | Path) -> list[Path]:
+    return [Path(names)] if isinstance(names, (str, Path)) else [Path(name) for name in names]

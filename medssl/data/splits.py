@@ -1,0 +1,88 @@
+"""The field's case lists: which cases train, validate and test, in published order."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Split:
+    """One published split of a data set.
+
+    Attributes:
+        name: name of the split, as given to :func:`read_split`.
+        title: the data set's name for a reader.
+        classes: names of the class ids 0, 1, ...
+        labeled_counts: the field's labelled fractions (``"10%"``) and how many cases each stands for.
+        training: cases in published order; the first N are the labelled ones.
+        validation: the published validation list, empty where none is published.
+        test: the test list.
+        withdrawn: cases that the archive withdrew after the lists were published.
+        source: the published lists, as ``owner/repository path``.
+        note: what to know before using it.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    labeled_counts: Mapping[str, int]
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+    source: str
+    note: str
+
+
+def _folder() -> Path:
+    """The case lists: inside the package when it is installed, at the top of an editable checkout."""
+    packaged = Path(__file__).parent / "splits"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "data_splits"
+
+
+def split_names() -> list[str]:
+    """Names that :func:`read_split` knows, sorted."""
+    return sorted(path.stem for path in _folder().glob("*.json"))
+
+
+def read_split(name: str) -> Split:
+    """The published split called ``name`` (``la``, ``pancreas_ct``, ``brats2019``).
+
+    Raises:
+        InputError: no split has this name.
+    """
+    if name not in split_names():
+        raise unknown_name("split", name, split_names())
+    facts: dict[str, Any] = json.loads((_folder() / f"{name}.json").read_text(encoding="utf-8"))
+    return Split(
+        name=facts["name"],
+        title=facts["title"],
+        classes=tuple(facts["classes"]),
+        labeled_counts=facts["labeled_counts"],
+        training=tuple(facts["training"]),
+        validation=tuple(facts.get("validation", ())),
+        test=tuple(facts["test"]),
+        withdrawn=tuple(facts.get("withdrawn", ())),
+        source=facts["source"],
+        note=facts["note"],
+    )
+
+
+def split_sha256(lists: Mapping[str, Iterable[str]]) -> str:
+    """Hash of who stands where: case names by list, whatever their order and wherever the files lie.
+
+    Args:
+        lists: case names by list name (``training``, ``unlabeled``, ``validation``, ``test``); an empty
+            list counts as absent.
+
+    Returns:
+        64 hexadecimal digits. Two runs with the same value were trained, selected and tested on the
+        same cases.
+    """
+    canonical = {name: cases for name in sorted(lists) if (cases := sorted(lists[name]))}
+    return hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode()).hexdigest()
