@@ -1,0 +1,41 @@
+"""Losses against a label map: soft Dice and cross-entropy."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORE = 255
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Class ids ``(B, *S)`` as float32 indicators ``(B, K, *S)``; ids outside ``0..K-1`` give zeros."""
+    ids = torch.arange(num_classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 1))
+    return (labels.unsqueeze(1) == ids).float()
+
+
+def dice_loss(probs: Tensor, labels: Tensor, *, smooth: float = 1e-8) -> Tensor:
+    """Soft Dice loss without squares, over the whole batch at once, mean over foreground classes.
+
+    ``1 - (2 sum p y + e) / (sum p + sum y + e)``, as MC-Net (Wu et al. 2021) and TCSeg use it. Equal to
+    MONAI's ``DiceLoss(include_background=False, batch=True)`` with the same smoothing, which cannot leave
+    ignored voxels out; hence our own.
+
+    Args:
+        probs: ``(B, K, *S)`` softmax probabilities.
+        labels: ``(B, *S)`` class ids; voxels of 255 do not count.
+        smooth: ``e``.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    target = one_hot(labels, probs.shape[1])[:, 1:]
+    foreground = probs[:, 1:].float() * (labels != IGNORE).unsqueeze(1)
+    axes = [0, *range(2, probs.ndim)]
+    overlap = (foreground * target).sum(axes)
+    total = foreground.sum(axes) + target.sum(axes)
+    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits ``(B, K, *S)`` over the voxels that are not ignored, in float32."""
+    return F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE)

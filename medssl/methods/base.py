@@ -1,0 +1,71 @@
+"""What a method is: how one batch of labelled and unlabelled images becomes losses."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from medssl.methods.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch; the unlabelled half carries no label, by construction.
+
+    Attributes:
+        labeled_images: ``(L, C, *S)`` float.
+        labels: ``(L, *S)`` integer class ids, 255 where ignored.
+        unlabeled_images: ``(U, C, *S)`` float; ``U`` may be 0.
+    """
+
+    labeled_images: Tensor
+    labels: Tensor
+    unlabeled_images: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """All images, labelled first, ``(L + U, C, *S)``."""
+        return torch.cat([self.labeled_images, self.unlabeled_images])
+
+
+class Method(nn.Module):
+    """How one batch of labelled and unlabelled images becomes losses.
+
+    ``network`` is what the optimiser trains. A method that has a teacher keeps it in ``teacher``;
+    ``after_step`` is where it is updated. Nothing in a method knows a data set.
+    """
+
+    network: nn.Module
+    teacher: Teacher | None
+
+    def __init__(self) -> None:
+        """No teacher, unless the method sets one."""
+        super().__init__()
+        self.teacher = None
+
+    @abstractmethod
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Losses of one batch.
+
+        Args:
+            batch: labelled and unlabelled images.
+            step: optimiser steps completed before this one, from 0; schedules and everything drawn at
+                random depend on it and on the seed alone.
+
+        Returns:
+            Scalars. ``"loss"`` is what is minimised; every other entry is detached and logged.
+        """
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits ``(B, K, *S)`` of the deployed path only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The same as :meth:`predict`, so that a method can stand where a network is expected."""
+        return self.predict(images)
+
+    def after_step(self, step: int) -> None:
+        """Called after the optimiser step number ``step`` (from 0); updates the teacher if there is one."""
+        if self.teacher is not None:
+            self.teacher.update(self.network, step)

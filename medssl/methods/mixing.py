@@ -1,0 +1,83 @@
+"""Which part of one image is pasted into another: CutMix boxes, free of dimension and of host round trips."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def box_mask(low: Tensor, high: Tensor, shape: Sequence[int]) -> Tensor:
+    """Masks ``(B, *shape)``, true in ``low <= index < high`` of every axis; both ``(B, len(shape))``."""
+    mask = torch.ones(len(low), *shape, dtype=torch.bool, device=low.device)
+    for axis, size in enumerate(shape):
+        index = torch.arange(size, device=low.device)
+        inside = (index >= low[:, axis, None]) & (index < high[:, axis, None])
+        mask &= inside.view(len(low), *[size if a == axis else 1 for a in range(len(shape))])
+    return mask
+
+
+def random_boxes(
+    count: int,
+    shape: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    axes: tuple[int, ...] = (0, 1),
+    misapplied_axes: bool = False,
+) -> Tensor:
+    """One CutMix box for all of ``count`` images, as the published TCSeg code draws it.
+
+    ``lambda ~ Beta(4, 4)``, side ``sqrt(1 - lambda)`` of each of ``axes``, the whole of every other axis;
+    the centre is uniform from an eighth of the axis to its end, the box clipped to the image.
+
+    Args:
+        count: images ``B``.
+        shape: spatial shape ``S``.
+        rng: source of randomness.
+        axes: the axes that are cut.
+        misapplied_axes: measure sides and centres along the axis behind each of ``axes``, as the published
+            code does by passing a shape with one entry too many (METHODS B1.12).
+
+    Returns:
+        ``(B, *S)`` bool on the CPU.
+    """
+    ratio = float(np.sqrt(1 - rng.beta(4, 4)))
+    low, high = np.zeros(len(shape), np.int64), np.array(shape, np.int64)
+    for axis in axes:
+        extent = shape[min(axis + 1, len(shape) - 1)] if misapplied_axes else shape[axis]
+        side = int(extent * ratio)
+        centre = int(rng.integers(extent // 8, extent))
+        low[axis] = np.clip(centre - side // 2, 0, extent)
+        high[axis] = np.clip(centre + side // 2, 0, extent)
+    bounds = [torch.from_numpy(v).expand(count, -1) for v in (low, high)]
+    return box_mask(bounds[0], bounds[1], shape)
+
+
+def centred_boxes(region: Tensor, rng: np.random.Generator, *, axes: tuple[int, ...] = (0, 1)) -> Tensor:
+    """A box around the centroid of each region; empty where the region is.
+
+    The side is ``lambda`` of each of ``axes``, ``lambda ~ Beta(4, 4)`` per image; the whole of every other
+    axis (published TCSeg code).
+
+    Args:
+        region: ``(B, *S)`` bool.
+        rng: source of randomness, drawn from whether a region is empty or not.
+        axes: the axes that are cut.
+
+    Returns:
+        ``(B, *S)`` bool on the device of ``region``.
+    """
+    count, shape, device = len(region), region.shape[1:], region.device
+    share = torch.from_numpy(rng.beta(4, 4, size=count)).to(device)
+    low = torch.zeros(count, len(shape), dtype=torch.long, device=device)
+    high = torch.tensor(shape, device=device).expand(count, -1).clone()
+    voxels = region.flatten(1).sum(1).clamp(min=1)
+    for axis in axes:
+        others = [a + 1 for a in range(len(shape)) if a != axis]
+        profile = region.sum(others)
+        index = torch.arange(shape[axis], device=device)
+        centre = (profile * index).sum(1) // voxels
+        half = (share * shape[axis]).long() // 2
+        low[:, axis], high[:, axis] = centre - half, centre + half
+    present = region.flatten(1).any(1).view(count, *[1] * len(shape))
+    return box_mask(low, high, shape) & present

@@ -1,0 +1,23 @@
+"""The reliability engine: which pseudo-labels may be believed, in 2D and 3D, for any number of classes."""
+
+from medssl.reliability.dual_axis import DualAxis, DualAxisReliability, Quadrants
+from medssl.reliability.measures import confidence, disagreement, entropy, mean_view
+from medssl.reliability.perturbation import perturbation_region
+from medssl.reliability.prototypes import class_prototypes, prototype_affinity
+from medssl.reliability.selection import ConfidenceThreshold, Selection, Selector
+
+__all__ = [
+    "ConfidenceThreshold",
+    "DualAxis",
+    "DualAxisReliability",
+    "Quadrants",
+    "Selection",
+    "Selector",
+    "class_prototypes",
+    "confidence",
+    "disagreement",
+    "entropy",
+    "mean_view",
+    "perturbation_region",
+    "prototype_affinity",
+]

@@ -1,0 +1,264 @@
+import copy
+import functools
+
+import pytest
+import torch
+
+from medssl.errors import InputError
+from medssl.losses import cross_entropy, dice_loss
+from medssl.methods import Batch, SigmoidRamp, TCSeg
+from medssl.networks import DualDecoderVNet
+
+from .conftest import make_batch
+
+PRESETS = ["reference", "paper"]
+AT_FULL_WEIGHT = {"ramp": SigmoidRamp(1.0, 0), "warmup": 0}
+
+
+@functools.cache
+def _weights(preset):
+    """Student and teacher after a few steps on the default batch, so that some voxels are confident."""
+    torch.manual_seed(0)
+    method = TCSeg(DualDecoderVNet(width=2), preset=preset, **AT_FULL_WEIGHT)
+    optimizer = torch.optim.SGD(method.network.parameters(), lr=0.05, momentum=0.9)
+    batch = make_batch()
+    for step in range(15):
+        optimizer.zero_grad()
+        method.training_step(batch, step)["loss"].backward()
+        optimizer.step()
+        method.after_step(step)
+    return method.state_dict()
+
+
+def trained(preset, **options):
+    """A method of these options with the weights of :func:`_weights`."""
+    method = TCSeg(DualDecoderVNet(width=2), preset=preset, **options)
+    method.load_state_dict(_weights(preset))
+    return method
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_unlabeled_loss_is_positive_reaches_the_student_and_never_the_teacher(preset, batch):
+    method = trained(preset, tau=0.5, **AT_FULL_WEIGHT)
+    torch.manual_seed(1)
+    parts = method.training_step(batch, 1)
+    for name in ("pseudo", "calibration", "mixing"):
+        assert parts[name] > 0, name
+    assert parts["positive"] > 0
+    method.network.zero_grad()
+    # The supervised part in `parts` is detached: its gradient is taken off by hand.
+    torch.manual_seed(1)
+    parts["loss"].backward()
+    with_unlabeled = [p.grad.clone() for p in method.network.parameters()]
+    assert all(g.isfinite().all() for g in with_unlabeled)
+    assert all(p.grad is None for p in method.teacher.parameters())
+    method.network.zero_grad()
+    alone = TCSeg(method.network, preset=preset, spaces=(), **AT_FULL_WEIGHT)
+    torch.manual_seed(1)
+    alone.training_step(batch, 1)["loss"].backward()
+    differing = sum(
+        not torch.allclose(g, p.grad)
+        for g, p in zip(with_unlabeled, method.network.parameters(), strict=True)
+    )
+    assert differing > len(with_unlabeled) / 2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("space", ["probability", "feature", "image"])
+def test_each_space_alone_sends_gradient_to_both_decoders(preset, space, batch):
+    method = trained(preset, tau=0.5, spaces=(space,), **AT_FULL_WEIGHT)
+    name = {"probability": "pseudo", "feature": "calibration", "image": "mixing"}[space]
+    parts = method.training_step(batch, 1)
+    assert parts[name] > 0
+    assert all(parts[other] == 0 for other in {"pseudo", "calibration", "mixing"} - {name})
+    grads = torch.autograd.grad(parts["loss"], list(method.network.parameters()), allow_unused=True)
+    names = [n for n, _ in method.network.named_parameters()]
+    reached = {n.split(".")[0] for n, g in zip(names, grads, strict=True) if g is not None and g.any()}
+    assert reached == {"encoder", "decoder1", "decoder2"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_total_is_the_weighted_sum_that_the_table_states(preset, batch):
+    method = trained(preset, tau=0.5, ramp=SigmoidRamp(0.3, 0), warmup=0)
+    parts = method.training_step(batch, 2)
+    mixing_weight = 0.5 if preset == "reference" else 0.3
+    expected = (
+        parts["supervised"] + 0.3 * (parts["pseudo"] + parts["calibration"]) + mixing_weight * parts["mixing"]
+    )
+    torch.testing.assert_close(parts["loss"].detach(), expected)
+
+
+@pytest.mark.parametrize(("preset", "share"), [("reference", 0.25), ("paper", 1.0)])
+def test_supervised_loss_is_the_sum_over_decoders(preset, share, batch, network):
+    method = TCSeg(network, preset=preset).eval()
+    with torch.no_grad():
+        logits = network(batch.images).logits
+        expected = sum(
+            cross_entropy(v[:2], batch.labels) + dice_loss(v[:2].softmax(1), batch.labels) for v in logits
+        )
+        parts = method.training_step(batch, 0)
+    torch.testing.assert_close(parts["supervised"], share * expected)
+
+
+def test_presets_take_their_published_schedules(network):
+    reference, paper = TCSeg(network), TCSeg(network, preset="paper")
+    assert reference.ramp(0) == pytest.approx(0.0067, abs=1e-4)
+    assert reference.ramp(6000) == 1
+    assert paper.ramp(0) == 1
+    assert (reference.warmup, paper.warmup) == (101, 0)
+    assert (reference.axes.feature_tau, paper.axes.feature_tau) == (0.1, 0.05)
+    assert (reference.axes.norm, paper.axes.norm) == ("max", "l1")
+
+
+def test_mixing_starts_after_the_warm_up(batch, network):
+    method = TCSeg(network, warmup=5)
+    assert method.training_step(batch, 4)["mixing"] == 0
+    assert method.training_step(batch, 5)["mixing"] > 0
+
+
+def test_the_same_seed_and_step_draw_the_same_regions_whatever_is_switched_off(batch, network):
+    unreliable = torch.rand(2, 32, 16, 16) < 0.3
+    first = TCSeg(network, seed=3)._draw_regions(unreliable, 7)
+    again = TCSeg(network, seed=3, spaces=(), use_uncertainty=False)._draw_regions(unreliable, 7)
+    other = TCSeg(network, seed=4)._draw_regions(unreliable, 7)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_boxes_alternate_between_random_and_aimed(network):
+    method = TCSeg(network)
+    unreliable = torch.zeros(2, 32, 32, 16, dtype=torch.bool)
+    unreliable[:, 20:28, 4:12, 4:12] = True
+    _, free = method._draw_regions(unreliable, 2)
+    _, aimed = method._draw_regions(unreliable, 3)
+    assert torch.equal(free[0], free[1])  # one random box for the whole batch
+    assert aimed[:, 23, 8].all()  # the centre of the unreliable block
+    unreliable[1] = False
+    _, fallback = method._draw_regions(unreliable, 3)
+    assert torch.equal(fallback[0], fallback[1])
+
+
+def test_reference_pastes_both_ways_and_paper_one_way(batch, network):
+    inputs = []
+    network.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach().clone()))
+    region = torch.zeros(2, 32, 16, 16, dtype=torch.bool)
+    region[:, 4:9] = True
+    targets = (torch.zeros(2, 32, 16, 16, dtype=torch.long),) * 2
+    labeled, unlabeled = batch.labeled_images[:, 0], batch.unlabeled_images[:, 0]
+    for preset in PRESETS:
+        TCSeg(network, preset=preset)._mixing_loss(batch, targets, region)
+        mixed = inputs[-1][:, 0]
+        assert torch.equal(mixed[0], torch.where(region[0], unlabeled[0], labeled[0]))
+        inside, outside = (unlabeled, labeled) if preset == "paper" else (labeled, unlabeled)
+        assert torch.equal(mixed[1], torch.where(region[1], inside[1], outside[1]))
+
+
+def test_poisoned_hidden_labels_change_nothing(batch):
+    """The batch has no place for a label of an unlabelled image; extra label rows must not be read."""
+    with pytest.raises(TypeError):
+        Batch(batch.labeled_images, batch.labels, batch.unlabeled_images, unlabeled_labels=batch.labels)
+    method = trained("reference", **AT_FULL_WEIGHT)
+    states = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        copied = copy.deepcopy(method)
+        copied.training_step(batch, 1)["loss"].backward()
+        states.append([p.grad for p in copied.network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_tiny_model_overfits_a_tiny_batch(preset, classes):
+    batch = make_batch(classes=classes)
+    torch.manual_seed(0)
+    network = DualDecoderVNet(width=4, num_classes=classes, dropout=0.0)
+    method = TCSeg(network, preset=preset, ramp=SigmoidRamp(0.5, 20), warmup=5)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    losses = []
+    for step in range(30):
+        optimizer.zero_grad()
+        parts = method.training_step(batch, step)
+        parts["loss"].backward()
+        optimizer.step()
+        method.after_step(step)
+        losses.append(parts["supervised"].item())
+    assert losses[-1] < 0.5 * losses[0]
+    method.eval()
+    predicted = method.predict(batch.labeled_images).argmax(1)
+    assert (predicted == batch.labels).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_unlabeled_loss_falls_on_a_fixed_batch(preset, batch):
+    method = trained(preset, tau=0.5, **AT_FULL_WEIGHT)
+    optimizer = torch.optim.Adam(method.network.parameters(), lr=0.01)
+    values = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.manual_seed(0)
+        parts = method.training_step(batch, 1)
+        parts["loss"].backward()
+        optimizer.step()
+        values.append((parts["loss"] - parts["supervised"]).item())
+    assert sum(values[-3:]) < 0.9 * sum(values[:3])
+
+
+def test_ablations_change_the_masks_in_the_right_direction(batch):
+    method = trained("reference", tau=0.05)
+    shares = {}
+    for name, options in {
+        "full": {},
+        "w/o U": {"use_uncertainty": False},
+        "w/o C": {"use_confidence": False},
+    }.items():
+        ablated = TCSeg(method.network, tau=0.05, **options).eval()
+        ablated.teacher.load_state_dict(method.teacher.state_dict())
+        with torch.no_grad():
+            shares[name] = ablated.training_step(batch, 1)["positive"].item()
+    assert shares["full"] <= min(shares["w/o U"], shares["w/o C"])
+    assert max(shares.values()) > shares["full"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(1, 3), (3, 1), (1, 1)])
+def test_takes_any_division_of_the_batch(preset, labeled, unlabeled, network):
+    method = TCSeg(network, preset=preset, **AT_FULL_WEIGHT)
+    for step in (0, 1):
+        assert method.training_step(make_batch(labeled, unlabeled), step)["loss"].isfinite()
+
+
+def test_runs_under_bfloat16_autocast_with_float32_losses(batch, network):
+    method = TCSeg(network, **AT_FULL_WEIGHT)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = method.training_step(batch, 1)
+    assert all(v.dtype == torch.float32 for v in parts.values())
+
+
+def test_step_is_bit_identical_for_the_same_seed(batch):
+    grads = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        method = trained("reference", **AT_FULL_WEIGHT)
+        method.training_step(batch, 1)["loss"].backward()
+        grads.append([p.grad for p in method.network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_predict_is_the_first_decoder(batch, network):
+    method = TCSeg(network).eval()
+    torch.testing.assert_close(method(batch.images), network(batch.images).logits[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"preset": "referense"}, "did you mean 'reference'"),
+        ({"spaces": ("probabilty",)}, "did you mean 'probability'"),
+        ({"tau_min": 0.9}, "tau_min"),
+    ],
+)
+def test_refuses_wrong_options_in_one_line(wrong, hint, network):
+    with pytest.raises(InputError, match=hint) as caught:
+        TCSeg(network, **wrong)
+    assert "\n" not in str(caught.value)
