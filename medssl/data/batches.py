@@ -161,7 +161,7 @@ def two_stream_loader(
         batch_sampler=sampler,  # type: ignore[arg-type]
         collate_fn=partial(collate_two_stream, labeled_rows=labeled_per_batch),
         num_workers=num_workers,
-        persistent_workers=num_workers > 0,
+        persistent_workers=False,  # the stream is endless: workers start once, and end with the iterator
         pin_memory=torch.cuda.is_available(),
         # Its own generator, so that making workers draws nothing from torch's global state.
         generator=torch.Generator().manual_seed(seed),

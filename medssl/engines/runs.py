@@ -1,0 +1,237 @@
+"""The folder that a run leaves: what was run, how it went, and where everything lies."""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from medssl.engines.checkpointer import Checkpointer
+from medssl.engines.checkpoints import restore
+from medssl.engines.distributed import on_first_rank, rank
+from medssl.engines.provenance import git_commit, plain, versions
+from medssl.engines.trainer import SemiSupervisedTrainer
+from medssl.errors import InputError, unknown_name
+from medssl.files import write_text
+
+Selection = Literal["validation", "test-oracle", "none"]
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+# Everything that a run may write; overwriting removes these and nothing else.
+RUN_FILES = (
+    "run.json",
+    "config.yaml",
+    "best.pt",
+    "last.pt",
+    "cases_best.csv",
+    "cases_last.csv",
+    "pseudo_labels.csv",
+    "log.jsonl",
+)
+_EVENTS = "tensorboard/events.out.tfevents.*"
+# How a run was started is no part of what it computes.
+_NOT_COMPARED = ("resume", "overwrite")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, with the names of its files.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """``run.json``."""
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        """``config.yaml``."""
+        return self.path / "config.yaml"
+
+    def read(self) -> dict[str, Any]:
+        """The contents of ``run.json``.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        try:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(self.path, "no run.json", "give the folder of a run") from error
+        except (OSError, ValueError) as error:
+            raise InputError(self.record, "cannot be read", "start the run anew with overwrite") from error
+        if not isinstance(record, dict):
+            raise InputError(self.record, "not the record of a run", "start the run anew with overwrite")
+        return record
+
+
+def start_run(
+    out: str | Path,
+    *,
+    config: Mapping[str, Any],
+    dataset: str,
+    method: str,
+    labeled: int,
+    seed: int,
+    selection: Selection,
+    split_sha256: str,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> RunFolder:
+    """Make a run's folder and write ``run.json`` and ``config.yaml`` into it.
+
+    With several processes the first one does it and the others wait.
+
+    Args:
+        out: the folder.
+        config: the resolved configuration; ``resume`` and ``overwrite`` in it are not compared.
+        dataset: name of the data set.
+        method: name of the method.
+        labeled: number of labelled cases.
+        seed: the seed.
+        selection: who chooses ``best.pt``: ``"validation"`` cases, the test cases (``"test-oracle"``), or
+            nobody (``"none"``).
+        split_sha256: hash of the case lists.
+        resume: go on with the run in the folder, or start it where there is none yet.
+        overwrite: remove what an earlier run wrote, and nothing else.
+
+    Raises:
+        InputError: the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, or both
+            were; the run to resume differs; an unknown ``selection``. Nothing has been touched then.
+    """
+    if selection not in get_args(Selection):
+        raise unknown_name("selection", str(selection), get_args(Selection))
+    if resume and overwrite:
+        raise InputError(out, "both resume and overwrite", "choose one of them")
+    identity = {
+        "dataset": dataset,
+        "method": method,
+        "labeled": int(labeled),
+        "seed": int(seed),
+        "selection": selection,
+        "split_sha256": split_sha256,
+    }
+    run = RunFolder(Path(out))
+    # As the file will give it back.
+    resolved = yaml.safe_load(yaml.safe_dump(plain(config)))
+    on_first_rank(lambda: _open(run, identity, resolved, resume=resume, overwrite=overwrite))
+    return run
+
+
+def _open(run: RunFolder, identity: dict[str, Any], config: Any, *, resume: bool, overwrite: bool) -> None:
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(run.path, "not a folder", "choose another output folder")
+    present = [run.path / name for name in RUN_FILES if (run.path / name).exists()]
+    if resume and present:
+        record = run.read()
+        _refuse_difference(run, {**identity, "config": config}, {**record, "config": _read_config(run)})
+        logger.info("going on with the run in %s", run.path)
+        if record.get("versions") != versions():
+            logger.warning("%s was begun with other versions: %s", run.path, record.get("versions"))
+    elif present and not overwrite:
+        raise InputError(
+            run.path,
+            f"holds a run already ({present[0].name})",
+            "add resume or overwrite, or choose another folder",
+        )
+    else:
+        if overwrite:
+            for path in _written(run.path):
+                path.unlink()
+        record = {}
+        write_text(run.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    record |= identity
+    record |= {"status": "running", "started": record.get("started", _now()), "ended": None, "message": None}
+    record |= {"versions": versions(), "git_commit": git_commit(), "command": list(sys.argv)}
+    _write(run, record)
+
+
+def finish_run(run: RunFolder, *, status: Status = "finished", message: str | None = None) -> None:
+    """Write how the run ended into its ``run.json``; the first process does it."""
+    if rank() == 0:
+        _write(run, run.read() | {"status": status, "ended": _now(), "message": message})
+
+
+def run_training(
+    trainer: SemiSupervisedTrainer, *, run: RunFolder, checkpointer: Checkpointer, resume: bool = False
+) -> None:
+    """Train until the end and keep the run's status.
+
+    The checkpointer is attached here, after all other handlers, unless it has been. With ``resume``, training
+    goes on from ``last.pt`` where there is one. Afterwards the status is ``finished``; ``interrupted``
+    after Ctrl-C; ``failed``, with the message, after any other error. Both are raised again, so that
+    nothing that should follow a training follows them.
+    """
+    checkpointer.attach(trainer)
+    try:
+        if resume and checkpointer.last.exists():
+            restore(checkpointer.last, trainer=trainer)
+            logger.info("resumed from %s at step %d", checkpointer.last, trainer.state.iteration)
+        trainer.run()
+    except KeyboardInterrupt:
+        finish_run(run, status="interrupted", message=f"step {trainer.state.iteration}")
+        raise
+    except Exception as error:
+        finish_run(run, status="failed", message=f"{type(error).__name__}: {error}")
+        raise
+    finish_run(run)
+
+
+def _refuse_difference(run: RunFolder, asked: dict[str, Any], found: dict[str, Any]) -> None:
+    for kept in _NOT_COMPARED:
+        for config in (asked["config"], found["config"]):
+            config.pop(kept, None)
+    for name, value in asked.items():
+        difference = _first_difference(name, value, found.get(name))
+        if difference is not None:
+            raise InputError(
+                run.path,
+                f"the run there differs: {difference}",
+                "resume with its settings or choose another folder",
+            )
+
+
+def _first_difference(name: str, asked: Any, found: Any) -> str | None:
+    """Where two plain values first differ, with both values; None if they are equal."""
+    if isinstance(asked, dict) and isinstance(found, dict):
+        for key in [*asked, *(key for key in found if key not in asked)]:
+            inner = _first_difference(f"{name}::{key}", asked.get(key), found.get(key))
+            if inner is not None:
+                return inner
+        return None
+    return None if asked == found else f"{name} is {found!r} there and {asked!r} here"
+
+
+def _read_config(run: RunFolder) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(run.config, "cannot be read", "start the run anew with overwrite") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _written(folder: Path) -> list[Path]:
+    """The files of an earlier run, with those that a kill left half-written."""
+    names = [folder / name for name in RUN_FILES]
+    halves = [path for name in RUN_FILES for path in folder.glob(f".tmp-*-{name}")]
+    return [path for path in (*names, *halves, *folder.glob(_EVENTS)) if path.is_file()]
+
+
+def _write(run: RunFolder, record: dict[str, Any]) -> None:
+    write_text(run.record, json.dumps(record, indent=2) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
