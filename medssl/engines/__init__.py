@@ -2,7 +2,9 @@
 
 from medssl.engines.checkpointer import Checkpointer
 from medssl.engines.checkpoints import load_checkpoint, load_network, restore
+from medssl.engines.distributed import init_process_group, local_rank, rank
 from medssl.engines.handlers import JsonLogHandler, ProgressBar
+from medssl.engines.inference import SlidingWindowProbabilities, deployable, fold_batch_norm
 from medssl.engines.provenance import git_commit, versions
 from medssl.engines.runs import RunFolder, finish_run, run_training, start_run
 from medssl.engines.settings import epochs, selection_of, validation_cases
@@ -15,11 +17,17 @@ __all__ = [
     "ProgressBar",
     "RunFolder",
     "SemiSupervisedTrainer",
+    "SlidingWindowProbabilities",
+    "deployable",
     "epochs",
     "finish_run",
+    "fold_batch_norm",
     "git_commit",
+    "init_process_group",
     "load_checkpoint",
     "load_network",
+    "local_rank",
+    "rank",
     "restore",
     "run_training",
     "selection_of",

@@ -1,8 +1,10 @@
 """The few facts about the process group that training needs; one process where there is none."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch import distributed
 
 T = TypeVar("T")
@@ -16,6 +18,18 @@ def world_size() -> int:
 def rank() -> int:
     """Number of this process, from 0."""
     return distributed.get_rank() if world_size() > 1 else 0
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, as torchrun counts; 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def init_process_group(device: torch.device) -> None:
+    """Join the process group that torchrun describes: NCCL on a GPU, gloo on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def gather(value: T) -> list[T]:

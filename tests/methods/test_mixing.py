@@ -12,7 +12,9 @@ def test_box_mask_equals_slicing(shape):
     high = low + torch.from_numpy(rng.integers(0, 8, (3, len(shape))))
     expected = torch.zeros(3, *shape, dtype=torch.bool)
     for i in range(3):
-        where = tuple(slice(max(a, 0), max(b, 0)) for a, b in zip(low[i].tolist(), high[i].tolist()))
+        where = tuple(
+            slice(max(a, 0), max(b, 0)) for a, b in zip(low[i].tolist(), high[i].tolist(), strict=True)
+        )
         expected[(i, *where)] = True
     assert torch.equal(box_mask(low, high, shape), expected)
 

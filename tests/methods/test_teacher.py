@@ -33,7 +33,9 @@ def test_update_follows_the_moving_average_with_its_warm_up():
     for step in range(25):
         perturb(network)
         alpha = min(1 - 1 / (step + 1), 0.9)
-        expected = [alpha * e + (1 - alpha) * p.detach() for e, p in zip(expected, network.parameters())]
+        expected = [
+            alpha * e + (1 - alpha) * p.detach() for e, p in zip(expected, network.parameters(), strict=True)
+        ]
         teacher.update(network, step)
     for mine, e in zip(teacher.network.parameters(), expected, strict=True):
         torch.testing.assert_close(mine, e)
