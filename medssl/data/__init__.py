@@ -3,7 +3,7 @@
 from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
 from medssl.data.datalist import Datalist, build_datalist
 from medssl.data.datalist_file import load_datalist, validate_datalist
-from medssl.data.layout import case_name
+from medssl.data.layout import case_name, list_scans
 from medssl.data.loading import LoadCased
 from medssl.data.readers import H5Reader, SimpleITKReader
 from medssl.data.reference_roi import add_reference_boxes
@@ -26,6 +26,7 @@ __all__ = [
     "build_datalist",
     "case_name",
     "collate_two_stream",
+    "list_scans",
     "load_datalist",
     "read_split",
     "split_names",

@@ -1,10 +1,10 @@
 """Where the files of a case lie in a data folder, and what a case is called."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl.errors import InputError
+from medssl.errors import InputError, unknown_name
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Suffixes of files that hold one volume each."""
@@ -64,11 +64,14 @@ def find_case(folder: Path, case: str) -> CaseFiles | None:
 
 
 def list_cases(folder: Path) -> list[CaseFiles]:
-    """Every case of a folder with ``images/`` and ``labels/``, sorted by name.
+    """Every case of a folder with ``images/`` and ``labels/``, or of the field's HDF5 files, sorted by name.
 
     Raises:
         InputError: there is no ``images`` folder, it holds no volume, or two files share a case name.
     """
+    h5 = {} if (folder / "images").is_dir() else _h5_files(folder)
+    if h5:
+        return [CaseFiles(case, h5[case], h5[case]) for case in sorted(h5)]
     images = _volumes(folder / "images")
     if not images:
         raise InputError(
@@ -76,6 +79,37 @@ def list_cases(folder: Path) -> list[CaseFiles]:
         )
     labels = _volumes(folder / "labels") if (folder / "labels").is_dir() else {}
     return [CaseFiles(case, images[case], labels.get(case)) for case in sorted(images)]
+
+
+def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> list[dict[str, str]]:
+    """The scans of a folder, as items with ``case`` and ``image``.
+
+    Looks into ``images/`` where there is one, for volumes directly in the folder, and for the field's HDF5
+    files.
+
+    Args:
+        folder: the folder.
+        cases: names of the cases wanted; None for all.
+
+    Raises:
+        InputError: no such folder, no scan in it, or a case that is not there.
+    """
+    folder = Path(folder).absolute()
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "name the folder that holds the scans")
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    found = {case: str(path) for case, path in (_volumes(images) | _h5_files(folder)).items()}
+    if not found:
+        raise InputError(folder, "holds no scan", f"expected {FORMS}, or volumes directly in the folder")
+    for case in cases or ():
+        if case not in found:
+            raise unknown_name("case", case, found)
+    return [{"case": case, "image": found[case]} for case in sorted(found) if not cases or case in cases]
+
+
+def _h5_files(folder: Path) -> dict[str, Path]:
+    patterns = (form.format(case="*") for form in H5_FORMS)
+    return {case_name(path): path for pattern in patterns for path in sorted(folder.glob(pattern))}
 
 
 def _volumes(folder: Path) -> dict[str, Path]:

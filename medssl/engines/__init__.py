@@ -1,25 +1,31 @@
 """Engines on MONAI's and Ignite's: training, its handlers, its checkpoints and its folder."""
 
 from medssl.engines.checkpointer import Checkpointer
-from medssl.engines.checkpoints import load_checkpoint, load_network, restore
+from medssl.engines.checkpoints import load_checkpoint, load_network, restore, with_weights
 from medssl.engines.distributed import init_process_group, local_rank, rank
+from medssl.engines.evaluate import CaseMetrics, evaluate_run, summary_table
 from medssl.engines.handlers import JsonLogHandler, ProgressBar
 from medssl.engines.inference import SlidingWindowProbabilities, deployable, fold_batch_norm
+from medssl.engines.maps import DeriveMapsd, complete_probabilities
 from medssl.engines.provenance import git_commit, versions
 from medssl.engines.runs import RunFolder, finish_run, run_training, start_run
 from medssl.engines.settings import epochs, selection_of, validation_cases
 from medssl.engines.trainer import NonFiniteLossError, SemiSupervisedTrainer
 
 __all__ = [
+    "CaseMetrics",
     "Checkpointer",
+    "DeriveMapsd",
     "JsonLogHandler",
     "NonFiniteLossError",
     "ProgressBar",
     "RunFolder",
     "SemiSupervisedTrainer",
     "SlidingWindowProbabilities",
+    "complete_probabilities",
     "deployable",
     "epochs",
+    "evaluate_run",
     "finish_run",
     "fold_batch_norm",
     "git_commit",
@@ -32,6 +38,8 @@ __all__ = [
     "run_training",
     "selection_of",
     "start_run",
+    "summary_table",
     "validation_cases",
     "versions",
+    "with_weights",
 ]

@@ -131,6 +131,12 @@ def load_network(
     return checkpoint
 
 
+def with_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """``network`` with a checkpoint's weights, as :func:`load_network` loads them."""
+    load_network(path, network)
+    return network
+
+
 def restore(path: str | Path, *, trainer: SemiSupervisedTrainer) -> None:
     """Put a training back to where a checkpoint left it; ``trainer.run()`` then goes on exactly.
 

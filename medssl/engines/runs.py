@@ -134,16 +134,18 @@ def _open(run: RunFolder, identity: dict[str, Any], config: Any, *, resume: bool
     if run.path.exists() and not run.path.is_dir():
         raise InputError(run.path, "not a folder", "choose another output folder")
     present = [run.path / name for name in RUN_FILES if (run.path / name).exists()]
+    # A run that ended before its first step left nothing to lose.
+    begun = [path for path in present if path not in (run.record, run.config)]
     if resume and present:
         record = run.read()
         _refuse_difference(run, {**identity, "config": config}, {**record, "config": _read_config(run)})
         logger.info("going on with the run in %s", run.path)
         if record.get("versions") != versions():
             logger.warning("%s was begun with other versions: %s", run.path, record.get("versions"))
-    elif present and not overwrite:
+    elif begun and not overwrite:
         raise InputError(
             run.path,
-            f"holds a run already ({present[0].name})",
+            f"holds a run already ({begun[0].name})",
             "add resume or overwrite, or choose another folder",
         )
     else:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medssl.data import build_datalist, read_split, validate_datalist
+from medssl.data import build_datalist, list_scans, read_split, validate_datalist
 from medssl.errors import InputError
 
 
@@ -194,3 +194,32 @@ def test_broken_dataset_json_is_named(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(InputError, match=r"dataset\.json: is not valid JSON"):
         build_datalist(tmp_path, dataset="phantom", labeled=1)
+
+
+def test_lists_the_scans_of_a_data_folder_of_loose_files_and_of_hdf5(tmp_path):
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    (tmp_path / "set" / "images" / "b.nii.gz").touch()
+    (tmp_path / "set" / "images" / "a.mha").touch()
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "c.nii").touch()
+    (tmp_path / "h5" / "D").mkdir(parents=True)
+    (tmp_path / "h5" / "D" / "mri_norm2.h5").touch()
+    names = {f: [s["case"] for s in list_scans(tmp_path / f)] for f in ("set", "loose", "h5")}
+    assert names == {"set": ["a", "b"], "loose": ["c"], "h5": ["D"]}
+    assert list_scans(tmp_path / "set", cases=["b"]) == [
+        {"case": "b", "image": str(tmp_path / "set" / "images" / "b.nii.gz")}
+    ]
+    with pytest.raises(InputError, match="case 'bb'"):
+        list_scans(tmp_path / "set", cases=["bb"])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no scan"):
+        list_scans(tmp_path / "none")
+
+
+def test_hdf5_files_of_unknown_cases_are_a_custom_data_set(tmp_path):
+    for case in "ABCD":
+        (tmp_path / case).mkdir()
+        (tmp_path / case / "mri_norm2.h5").touch()
+    datalist = build_datalist(tmp_path, dataset="custom", labeled=1, validation=1)
+    assert [len(datalist[k]) for k in ("training", "unlabeled", "validation")] == [1, 2, 1]
+    assert all("label" not in item for item in datalist["unlabeled"])

@@ -1,5 +1,6 @@
 """Windows and averages against the literature's scheme, written out here."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.data.utils import dense_patch_slices
 from monai.inferers.utils import _get_scan_interval
 from torch import nn
@@ -26,12 +28,12 @@ def literature_starts(size: int, patch: int, stride: int) -> list[int]:
 def our_windows(shape, patch, stride):
     inferer = SlidingWindowProbabilities(patch, stride=stride)
     interval = _get_scan_interval(shape, patch, len(shape), inferer.overlap)
-    return {tuple(s.start for s in window) for window in dense_patch_slices(shape, patch, interval)}
+    return sorted(tuple(s.start for s in window) for window in dense_patch_slices(shape, patch, interval))
 
 
 def literature_windows(shape, patch, stride):
     axes = [literature_starts(*axis) for axis in zip(shape, patch, stride, strict=True)]
-    return {tuple(int(v) for v in start) for start in np.stack(np.meshgrid(*axes), -1).reshape(-1, len(axes))}
+    return sorted(itertools.product(*axes))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -69,7 +71,7 @@ def literature_average(image, network, patch, stride, classes):
     padded = nn.functional.pad(image, pads)
     total = torch.zeros(1, classes, *padded.shape[2:])
     count = torch.zeros_like(total)
-    for start in sorted(literature_windows(padded.shape[2:], patch, stride)):
+    for start in literature_windows(padded.shape[2:], patch, stride):
         where = (slice(None), slice(None), *(slice(a, a + p) for a, p in zip(start, patch, strict=True)))
         with torch.no_grad():
             total[where] += torch.softmax(network(padded[where]), 1)
@@ -136,3 +138,61 @@ def test_deployable_is_channels_last_and_close_in_bfloat16():
     coarse = SlidingWindowProbabilities([32, 16, 16], stride=[16, 8, 8], amp="bf16")(image, ready)
     assert coarse.dtype == torch.float32
     assert (coarse - plain).abs().mean() < 0.02
+
+
+def test_every_kind_of_convolution_is_folded_and_odd_neighbours_are_left_alone():
+    torch.manual_seed(2)
+    for conv, transposed, norm, shape in (
+        (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, (9, 8)),
+        (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, (6, 5, 4)),
+    ):
+        network = nn.Sequential(
+            nn.Sequential(conv(2, 6, 3, padding=1, bias=False), norm(6), nn.ReLU()),
+            nn.Sequential(nn.Sequential(nn.Identity(), transposed(6, 4, 2, stride=2)), norm(4)),
+            nn.Sequential(nn.Sequential(), norm(4)),
+            nn.Sequential(conv(4, 4, 1), norm(4, track_running_stats=False)),
+            nn.Sequential(transposed(4, 4, 2, stride=2, groups=2), norm(4)),
+        )
+        images = torch.randn(2, 2, *shape)
+        for _ in range(3):
+            network(images)  # running statistics
+        network.eval()
+        folded = fold_batch_norm(network)
+        with torch.no_grad():
+            torch.testing.assert_close(folded(images), network(images), rtol=0, atol=1e-5)
+        assert sum(isinstance(module, norm) for module in folded.modules()) == 3
+
+
+def test_folding_works_on_a_copy():
+    network = with_statistics(VNet(width=2)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded = fold_batch_norm(network)
+    assert network.training
+    assert not folded.training
+    for parameter in folded.parameters():
+        parameter.data.zero_()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_windows_reach_the_network_in_batches_and_in_the_asked_layout(dims, channels_last):
+    seen = []
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
+
+    def network(windows):
+        seen.append((type(windows), len(windows), windows.is_contiguous(memory_format=layout)))
+        return torch.cat([windows, -windows], 1)[:, :2]
+
+    image = MetaTensor(torch.randn(1, 2, *[10] * dims))
+    inferer = SlidingWindowProbabilities(
+        [4] * dims, stride=[3] * dims, batch_size=3, channels_last=channels_last
+    )
+    probs = inferer(image, network)
+    assert sum(count for _, count, _ in seen) == 3**dims
+    assert {count for _, count, _ in seen} == {3}
+    assert {kind for kind, _, _ in seen} == {torch.Tensor}
+    assert {last for _, _, last in seen} == {channels_last}
+    assert probs.shape == (1, 2, *[10] * dims)
+    torch.testing.assert_close(probs.sum(1).as_tensor(), torch.ones(1, *[10] * dims))

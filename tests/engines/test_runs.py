@@ -64,10 +64,16 @@ def test_values_of_other_types_are_recorded_plainly(tmp_path):
     assert recorded == {"device": "cpu", "lr": 0.1, "steps": "3", "5": {"a": None, "b": True}}
 
 
+def test_a_run_that_never_took_a_step_does_not_stand_in_the_way(tmp_path):
+    start_run(tmp_path, **RUN)
+    assert start_run(tmp_path, **{**RUN, "seed": 7}).read()["seed"] == 7
+
+
 def test_an_existing_run_is_not_touched(tmp_path):
     start_run(tmp_path, **RUN)
+    (tmp_path / "log.jsonl").touch()
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"holds a run already \(run.json\); add resume or overwrite"):
+    with pytest.raises(InputError, match=r"holds a run already \(log.jsonl\); add resume or overwrite"):
         start_run(tmp_path, **RUN)
     assert contents(tmp_path) == before
 

@@ -1,0 +1,212 @@
+"""Per-case scores of predictions in the geometry of the reference file."""
+
+import csv
+import io
+import logging
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from numpy.typing import NDArray
+from torch import nn
+
+from medssl.data.loading import AFFINE_TOLERANCE
+from medssl.engines.checkpoints import load_network
+from medssl.engines.inference import deployable
+from medssl.errors import InputError
+from medssl.files import write_text
+from medssl.metrics import EMPTY_POLICY, segmentation_scores
+
+Row = dict[str, str | int | float]
+METRICS = ("dice", "jaccard", "hausdorff95", "asd", "assd", "nsd")
+DISTANCES = ("hausdorff95", "asd", "assd")
+
+logger = logging.getLogger(__name__)
+
+
+class CaseMetrics:
+    """Scores every case of an evaluator, class by class, and writes them as CSV when it completes.
+
+    Needs in the output ``label_map`` and in the batch ``reference``, both ``(1, *S)`` in the geometry of the
+    reference file, ``image`` and ``case``. Columns: case, class, dice, jaccard, hausdorff95, asd, assd,
+    nsd, unit (of the distances), empty (which mask has no voxel), volume_ml and reference_ml. Means and
+    medians over cases and classes go to ``engine.state.metrics`` as ``mean_dice``, ``median_dice`` and so on.
+
+    Args:
+        path: the CSV file, such as ``cases_last.csv``.
+        num_classes: classes ``K``; all but class 0 are scored.
+        unit: ``"mm"``; ``"voxel"`` for the literature's numbers on LA, which ignore the spacing.
+        nsd_tolerance: tolerance of the surface Dice in that unit.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        num_classes: int,
+        unit: Literal["mm", "voxel"] = "mm",
+        nsd_tolerance: float = 1.0,
+    ) -> None:
+        """Remember the arguments."""
+        self.path, self.num_classes, self.unit = Path(path), num_classes, unit
+        self.nsd_tolerance = nsd_tolerance
+        self.rows: list[Row] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Score the cases of this evaluator."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+
+    def started(self, _: Engine) -> None:
+        """Forget the rows of an earlier evaluation."""
+        self.rows = []
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Score the cases of a batch.
+
+        Raises:
+            InputError: a reference that lies on another grid than its scan.
+        """
+        for given, made in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {**given, **made}
+            predicted = np.asarray(item["label_map"].cpu())[0]
+            reference = np.asarray(item["reference"].as_tensor().cpu())[0]
+            _check_reference(item["reference"], predicted, item["image"])
+            spacing = np.linalg.norm(np.asarray(item["reference"].affine)[:3, :3], axis=0)
+            milliliters = float(np.prod(spacing)) / 1000
+            for label in range(1, self.num_classes):
+                scores = segmentation_scores(
+                    predicted,
+                    reference,
+                    spacing.tolist() if self.unit == "mm" else 1.0,
+                    label=label,
+                    nsd_tolerance_mm=self.nsd_tolerance,
+                )
+                row: Row = {"case": str(item["case"]), "class": label}
+                row |= {name: round(getattr(scores, name), 6) for name in METRICS}
+                row |= {"unit": self.unit, "empty": scores.empty}
+                row["volume_ml"] = round(int((predicted == label).sum()) * milliliters, 4)
+                row["reference_ml"] = round(int((reference == label).sum()) * milliliters, 4)
+                self.rows.append(row)
+
+    def completed(self, engine: Engine) -> None:
+        """Write the CSV and hand the means to the engine."""
+        text = io.StringIO()
+        if self.rows:
+            writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+        for name in METRICS if self.rows else ():
+            values = [float(row[name]) for row in self.rows]
+            engine.state.metrics[f"mean_{name}"] = statistics.fmean(values)
+            engine.state.metrics[f"median_{name}"] = statistics.median(values)
+
+
+def _check_reference(reference: MetaTensor, predicted: NDArray[Any], image: MetaTensor) -> None:
+    """Refuse a reference that differs in shape or place from its scan, whose grid the prediction has."""
+    where, scan = reference.meta["filename_or_obj"], Path(image.meta["filename_or_obj"]).name
+    shapes = [" x ".join(map(str, shape)) for shape in (reference.shape[1:], predicted.shape)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            where, f"is {shapes[0]} voxels, its scan {scan} {shapes[1]}", "resample it to the scan's grid"
+        )
+    mine, theirs = np.asarray(reference.affine), np.asarray(image.meta["original_affine"])
+    # No corner can be further off than this, on any axis.
+    moved = (np.abs(mine - theirs) @ [*predicted.shape, 1]).max()
+    if moved > AFFINE_TOLERANCE * np.linalg.norm(theirs[:3, :3], axis=0).min():
+        raise InputError(
+            where,
+            f"lies elsewhere than its scan {scan} (affines differ, by up to {moved:.3g} mm)",
+            "resample it to the scan's grid, or correct its header",
+        )
+
+
+def summary_table(rows: Sequence[Row]) -> str:
+    """Mean, median and range of every metric over cases, class by class, with the empty-mask policy."""
+    lines = []
+    for label in sorted({int(row["class"]) for row in rows}):
+        of_class = [row for row in rows if row["class"] == label]
+        empty = sum(row["empty"] in ("prediction", "reference") for row in of_class)
+        lines.append(f"class {label}, {len(of_class)} cases, {empty} with an empty mask on one side")
+        lines.append(f"  {'metric':<16}{'mean':>9}{'median':>9}{'worst':>9}{'best':>9}")
+        for name in METRICS:
+            values = [float(row[name]) for row in of_class]
+            low, high = min(values), max(values)
+            worst, best = (high, low) if name in DISTANCES else (low, high)
+            title = f"{name} ({of_class[0]['unit']})" if name in DISTANCES else name
+            numbers = (statistics.fmean(values), statistics.median(values), worst, best)
+            lines.append(f"  {title:<16}" + "".join(f"{number:9.4f}" for number in numbers))
+    lines.append(EMPTY_POLICY)
+    return "\n".join(lines)
+
+
+def evaluate_run(
+    evaluator: SupervisedEvaluator,
+    *,
+    network: nn.Module,
+    run_dir: str | Path,
+    num_classes: int,
+    checkpoints: Sequence[Literal["best", "last"]] = ("best", "last"),
+    unit: Literal["mm", "voxel"] = "mm",
+    nsd_tolerance: float = 1.0,
+    channels_last: bool = True,
+    overwrite: bool = False,
+) -> dict[str, list[Row]]:
+    """Score the checkpoints of a run: ``best.pt`` to ``cases_best.csv``, ``last.pt`` to ``cases_last.csv``.
+
+    A run without a validation has no ``best.pt`` and is scored on ``last.pt`` alone.
+
+    Args:
+        evaluator: over the test cases; its output holds ``label_map``, ``reference`` and ``case``.
+        network: the deployed architecture, whose weights are replaced.
+        run_dir: folder of the run.
+        num_classes: classes ``K``.
+        checkpoints: which of the two.
+        unit: see :class:`CaseMetrics`.
+        nsd_tolerance: see :class:`CaseMetrics`.
+        channels_last: memory layout of the weights.
+        overwrite: replace scores that are there already.
+
+    Returns:
+        The rows of each checkpoint.
+
+    Raises:
+        InputError: no checkpoint, one of another architecture, no case to score, or scores that are there.
+    """
+    folder = Path(run_dir)
+    found = [name for name in checkpoints if (folder / f"{name}.pt").is_file()]
+    if not found:
+        raise InputError(folder, "holds none of " + ", ".join(f"{n}.pt" for n in checkpoints), "train first")
+    if not len(evaluator.data_loader):
+        raise InputError("evaluation", "no case to score", "ask for validation or test cases")
+    for name in found:
+        if (folder / f"cases_{name}.csv").exists() and not overwrite:
+            raise InputError(folder / f"cases_{name}.csv", "exists already", "add --overwrite true")
+    results: dict[str, list[Row]] = {}
+    for name in found:
+        checkpoint = load_network(folder / f"{name}.pt", network)
+        evaluator.network = deployable(network, channels_last=channels_last).to(evaluator.state.device)
+        scores = CaseMetrics(
+            folder / f"cases_{name}.csv", num_classes=num_classes, unit=unit, nsd_tolerance=nsd_tolerance
+        )
+        events = (
+            (Events.STARTED, scores.started),
+            (Events.ITERATION_COMPLETED, scores.iteration_completed),
+            (Events.COMPLETED, scores.completed),
+        )
+        handles = [evaluator.add_event_handler(event, handler) for event, handler in events]
+        try:
+            evaluator.run()
+        finally:
+            for handle in handles:
+                handle.remove()
+        logger.info("%s of step %d\n%s", name, checkpoint["progress"]["step"], summary_table(scores.rows))
+        results[name] = scores.rows
+    return results

@@ -1,0 +1,122 @@
+"""Predictions and their maps as NIfTI, in exactly the geometry of the scan they belong to."""
+
+import gzip
+import logging
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+
+from medssl.errors import InputError
+from medssl.files import atomic_path
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+MAPS = {"seg": "label_map", "confidence": "confidence", "uncertainty": "uncertainty"}
+"""Suffix of a file, and the key of its map."""
+
+GEOMETRY = (
+    "pixdim",
+    "xyzt_units",
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z"),
+)
+"""NIfTI header fields that say where voxels lie. The raw fields, because setting an affine rounds it anew."""
+
+logger = logging.getLogger(__name__)
+
+
+def write_like(
+    path: str | Path,
+    array: NDArray[Any],
+    *,
+    reference_file: str | Path,
+    affine: NDArray[np.float64],
+    overwrite: bool = False,
+) -> None:
+    """Write a volume as NIfTI beside its final name and move it there.
+
+    Shape and affine, and for a NIfTI scan its sform and qform with their codes and its units, are those of
+    the scan, bit for bit; nothing else of its header is taken over, since descriptions and extensions may
+    name the patient. MONAI's ``SaveImage`` keeps the affine alone: a scan with codes 4 and 2 in millimetres
+    comes out with codes 1 and 1, the sform's transform as qform and no unit; hence our own. The same volume
+    gives the same bytes.
+
+    Args:
+        path: ``*.nii.gz`` or ``*.nii``.
+        array: ``(X, Y, Z)`` in the voxel order of the scan.
+        reference_file: the scan; its geometry is copied where it is NIfTI.
+        affine: ``(4, 4)`` voxel to RAS in mm; used where the scan is not NIfTI.
+        overwrite: replace a file that is there.
+
+    Raises:
+        InputError: the file is there and ``overwrite`` was not asked for.
+        ValueError: the scan has another shape.
+    """
+    path = Path(path)
+    _refuse_existing(path, overwrite)
+    if str(reference_file).lower().endswith(NIFTI_SUFFIXES):
+        scan = nib.load(reference_file)
+        if scan.shape[:3] != array.shape:
+            raise ValueError(f"array must have the shape of the scan {scan.shape[:3]}, got {array.shape}")
+        header = type(scan.header)()
+        for field in GEOMETRY:
+            header[field] = scan.header[field]
+        header["pixdim"][4:] = 1  # the map has no time axis
+        header.set_data_dtype(array.dtype)
+        kind = nib.Nifti2Image if isinstance(scan.header, nib.Nifti2Header) else nib.Nifti1Image
+        image = kind(array, scan.affine, header)
+    else:
+        image = nib.Nifti1Image(array, affine)
+        image.set_qform(affine, 1)
+        image.set_sform(affine, 1)
+        image.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        data = image.to_bytes()
+        temporary.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
+
+
+class MapWriter:
+    """Writes ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and ``<case>_uncertainty.nii.gz``.
+
+    For every item of an evaluator's output, which holds ``case``, ``image`` with its file's name and affine,
+    and the maps of :class:`medssl.engines.DeriveMapsd`. A file of a case that exists already stops the
+    evaluation before any of that case is written.
+
+    Args:
+        out: the folder; made where it is missing.
+        overwrite: replace files that are there.
+    """
+
+    def __init__(self, out: str | Path, *, overwrite: bool = False) -> None:
+        """Remember the folder."""
+        self.out, self.overwrite = Path(out), overwrite
+
+    def attach(self, engine: Engine) -> None:
+        """Write the cases of this evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Write the cases of a batch."""
+        for given, made in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {**given, **made}
+            meta = item["image"].meta
+            paths = {name: self.out / f"{item['case']}_{name}.nii.gz" for name in MAPS}
+            for path in paths.values():
+                _refuse_existing(path, self.overwrite)
+            for name, path in paths.items():
+                write_like(
+                    path,
+                    item[MAPS[name]][0].cpu().numpy(),
+                    reference_file=meta["filename_or_obj"],
+                    affine=np.asarray(meta["original_affine"], np.float64),
+                    overwrite=self.overwrite,
+                )
+            logger.info("%s: wrote %s", item["case"], paths["seg"])
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(path, "exists already", "choose another folder or add overwrite")
