@@ -65,8 +65,17 @@ class CropToBoxd(Cropd):  # type: ignore[misc]
         return item
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Put what was cropped back into the whole volume, zeros around it."""
-        return super().inverse(data) if data.get(self.box_key) is not None else dict(data)
+        """Put a volume back into the whole array; what was not cropped passes unchanged.
+
+        The box itself is not needed (MONAI's ``Invertd`` hands over the volume alone): the crop is the last
+        operation that the volume remembers.
+        """
+        item = dict(data)
+        for key in self.key_iterator(item):
+            done = item[key].applied_operations
+            if done and done[-1]["class"] == type(self.cropper).__name__:
+                item[key] = self.cropper.inverse(item[key])
+        return item
 
 
 class NormalizeByForegroundd(MapTransform):  # type: ignore[misc]

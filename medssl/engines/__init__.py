@@ -9,7 +9,7 @@ from medssl.engines.inference import SlidingWindowProbabilities, deployable, fol
 from medssl.engines.maps import DeriveMapsd, complete_probabilities
 from medssl.engines.provenance import git_commit, versions
 from medssl.engines.runs import RunFolder, finish_run, run_training, start_run
-from medssl.engines.settings import epochs, selection_of, validation_cases
+from medssl.engines.settings import epochs, evaluation_cases, selection_of, switch, validation_cases
 from medssl.engines.trainer import NonFiniteLossError, SemiSupervisedTrainer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "deployable",
     "epochs",
     "evaluate_run",
+    "evaluation_cases",
     "finish_run",
     "fold_batch_norm",
     "git_commit",
@@ -39,6 +40,7 @@ __all__ = [
     "selection_of",
     "start_run",
     "summary_table",
+    "switch",
     "validation_cases",
     "versions",
     "with_weights",

@@ -23,6 +23,20 @@ def epochs(max_steps: int, steps_per_epoch: int) -> int:
     return max_steps // steps_per_epoch
 
 
+def switch(value: bool | str) -> bool:
+    """A yes or no from a config or a command line, where MONAI leaves ``true`` and ``false`` as text.
+
+    Raises:
+        InputError: neither of them.
+    """
+    if isinstance(value, bool):
+        return value
+    answers = {"true": True, "false": False}
+    if str(value).lower() not in answers:
+        raise InputError(f"{value!r}", "neither true nor false", "give one of the two")
+    return answers[str(value).lower()]
+
+
 def selection_of(datalist: Mapping[str, Any], asked: str) -> Selection:
     """Who chooses ``best.pt``: what was asked for, or ``"none"`` where there are no validation cases."""
     if asked not in get_args(Selection):
@@ -43,3 +57,21 @@ def validation_cases(datalist: Mapping[str, Any], asked: str) -> list[dict[str, 
         raise InputError("selection=test-oracle", "there are no test cases", "use selection=validation")
     lists = {"validation": "validation", "test-oracle": "test"}
     return list(datalist[lists[selection]]) if selection in lists else []
+
+
+def evaluation_cases(datalist: Mapping[str, Any], which: str) -> list[dict[str, Any]]:
+    """Items of a list with the label under ``reference``, to be scored in the geometry of its file.
+
+    Raises:
+        InputError: no such list, or a case without a label.
+    """
+    if which not in ("test", "validation"):
+        raise unknown_name("evaluate_on", str(which), ("test", "validation"))
+    items = []
+    for item in datalist.get(which, []):
+        if "label" not in item:
+            raise InputError(
+                item["image"], "has no label to score against", f"take it out of the {which} list"
+            )
+        items.append({**{k: v for k, v in item.items() if k != "label"}, "reference": item["label"]})
+    return items

@@ -64,7 +64,6 @@ def write_like(
         header = type(scan.header)()
         for field in GEOMETRY:
             header[field] = scan.header[field]
-        header["pixdim"][4:] = 1  # the map has no time axis
         header.set_data_dtype(array.dtype)
         kind = nib.Nifti2Image if isinstance(scan.header, nib.Nifti2Header) else nib.Nifti1Image
         image = kind(array, scan.affine, header)

@@ -236,6 +236,7 @@ def test_nothing_but_geometry_is_taken_from_the_scan(tmp_path):
     image = nib.Nifti1Image(np.zeros((4, 5, 6, 2), np.int16), AFFINES["flipped"])
     image.header["descrip"] = b"Jane Doe"
     image.header["cal_max"] = 7
+    image.header.set_zooms((0.8, 1.1, 1.6, 3.5))
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Jane Doe"))
     nib.save(image, tmp_path / "scan.nii.gz")
     written = tmp_path / "seg.nii.gz"
@@ -245,6 +246,7 @@ def test_nothing_but_geometry_is_taken_from_the_scan(tmp_path):
     assert nib.load(written).shape == (4, 5, 6)
     np.testing.assert_array_equal(nib.load(written).get_fdata(), label)
     assert nib.load(written).header["cal_max"] == 0
+    assert nib.load(written).header["pixdim"][4] == 1
 
 
 def test_an_hdf5_scan_gets_the_affine_of_its_spacing(tmp_path):
@@ -290,7 +292,8 @@ def test_a_second_run_refuses_and_leaves_every_file_alone(tmp_path):
 def test_the_same_volume_gives_the_same_bytes_and_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     scan = save_scan(tmp_path / "scan.nii.gz", np.zeros((4, 5, 6), np.float32), np.eye(4))
     label = np.ones((4, 5, 6), np.uint8)
-    for name in ("a", "b"):
+    for name, clock in (("a", 1e9), ("b", 2e9)):
+        monkeypatch.setattr("time.time", lambda clock=clock: clock)
         write_like(tmp_path / f"{name}.nii.gz", label, reference_file=scan, affine=np.eye(4))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
     monkeypatch.setattr(gzip, "compress", lambda *args, **kwargs: 1 / 0)

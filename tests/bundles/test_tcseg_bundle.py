@@ -1,0 +1,256 @@
+"""Every config of the bundle run on a tiny phantom set."""
+
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.bundle import ckpt_export, onnx_export, verify_net_in_out
+
+from medssl.data.phantom_set import write_phantoms
+from medssl.engines import load_checkpoint, with_weights
+from medssl.errors import find_input_error
+from medssl.networks import DualDecoderVNet, VNet
+
+from .conftest import BUNDLE, CONFIGS, TINY, run, workflow
+
+TRAIN = ["train.yaml", "datasets/phantom.yaml"]
+DATASETS = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
+
+
+def test_bundle_has_the_files_of_the_specification():
+    for name in ("metadata.json", "train.yaml", "evaluate.yaml", "inference.yaml", "logging.conf"):
+        assert (CONFIGS / name).is_file()
+    assert (BUNDLE / "configs" / "multi_gpu_train.yaml").is_file()
+    assert (BUNDLE / "LICENSE").is_file()
+    for name in ("README.md", "data_license.txt"):
+        assert (BUNDLE / "docs" / name).is_file()
+
+
+def test_no_key_stands_twice_in_a_config():
+    """YAML keeps the last of two and says nothing."""
+
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader, node):
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), (node.start_mark, keys)
+        return loader.construct_mapping(node)
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    for path in CONFIGS.rglob("*.yaml"):
+        yaml.load(path.read_text(), Strict)
+
+
+def test_properties_of_training_and_inference_are_complete(phantoms, tmp_path):
+    settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
+    training = workflow(TRAIN, **settings)
+    training.initialize()
+    assert training.check_properties() == []
+    inference = workflow(
+        ["inference.yaml", "datasets/phantom.yaml"], "infer", dataset_dir=str(phantoms), width=2
+    )
+    inference.initialize()
+    assert inference.check_properties() == []
+
+
+def test_training_leaves_a_complete_run(trained):
+    record = json.loads((trained / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert (record["method"], record["dataset"], record["labeled"]) == ("tcseg", "phantom", 2)
+    assert record["selection"] == "validation"
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["patch_size"] == [32, 32, 16]
+    assert config["preprocessing"] == ["LoadCased", "NormalizeIntensityd"]
+    steps = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in steps if s["event"] == "validation"] == [2, 4]
+    assert list((trained / "tensorboard").glob("events*"))
+    best, last = (load_checkpoint(trained / f"{name}.pt") for name in ("best", "last"))
+    assert last["progress"]["step"] == 4
+    assert best["best"]["metric"] >= 0
+    assert set(last["deployed"]) == set(VNet(width=2).state_dict())
+    assert any(key.startswith("teacher.") for key in last["method"])
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(phantoms, trained, tmp_path):
+    settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
+    files = [*TRAIN, "methods/tcseg.yaml"]
+    flow = workflow(files, **settings)
+    flow.initialize()
+    trainer = flow.parser.get_parsed_content("train::trainer")
+    from ignite.engine import Events
+
+    @trainer.on(Events.ITERATION_STARTED(once=4))
+    def cut(engine):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        flow.run()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+    run(files, **{**settings, "resume": True})
+    whole, cut_short = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
+    assert all(torch.equal(whole[key], cut_short[key]) for key in whole)
+
+
+def test_evaluation_scores_best_and_last_in_the_geometry_of_the_files(phantoms, trained):
+    files = [*TRAIN, "methods/tcseg.yaml", "evaluate.yaml"]
+    settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(trained)}
+    run(files, **settings)
+    for name in ("best", "last"):
+        with (trained / f"cases_{name}.csv").open() as table:
+            rows = list(csv.DictReader(table))
+        assert [row["case"] for row in rows] == ["phantom_005", "phantom_006"]
+        assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+        label = nib.load(phantoms / "labels" / "phantom_005.nii.gz")
+        volume = np.asarray(label.dataobj).sum() * np.prod(label.header.get_zooms()) / 1000
+        assert float(rows[0]["reference_ml"]) == pytest.approx(volume, rel=1e-4)
+    with pytest.raises(RuntimeError) as caught:
+        run(files, **settings)
+    assert "exists already" in str(find_input_error(caught.value))
+
+
+def test_inference_writes_maps_in_the_geometry_of_the_scans(phantoms, trained, tmp_path):
+    run(
+        ["inference.yaml", "datasets/phantom.yaml"],
+        "infer",
+        **{k: TINY[k] for k in ("bundle_root", "device", "width", "patch_size", "stride", "amp")},
+        dataset_dir=str(phantoms),
+        checkpoint=str(trained / "last.pt"),
+        output_dir=str(tmp_path),
+        cases=["phantom_001", "phantom_004"],
+    )
+    names = sorted(path.name for path in tmp_path.iterdir())
+    kinds = ("confidence", "seg", "uncertainty")
+    assert names == [f"{c}_{kind}.nii.gz" for c in ("phantom_001", "phantom_004") for kind in kinds]
+    scan = nib.load(phantoms / "images" / "phantom_001.nii.gz")
+    confidence, seg, uncertainty = (nib.load(tmp_path / f"phantom_001_{kind}.nii.gz") for kind in kinds)
+    for image in (seg, confidence, uncertainty):
+        assert image.shape == scan.shape
+        np.testing.assert_array_equal(image.affine, scan.affine)
+    assert seg.get_data_dtype() == np.uint8
+    assert 0.5 - 1e-6 <= confidence.get_fdata().min() <= confidence.get_fdata().max() <= 1 + 1e-6
+    assert 0 <= uncertainty.get_fdata().min() <= uncertainty.get_fdata().max() <= 1
+
+
+@pytest.mark.parametrize("dataset", [d for d in DATASETS if d not in ("phantom", "la_half")])
+def test_overlay_trains_a_step_on_files_of_its_form(dataset, tmp_path):
+    """The published lists are long: cases of the split are found, the rest is allowed to be missing."""
+    from medssl.data import read_split
+
+    write_phantoms(tmp_path / "made", cases=6, seed=1, size=(40, 40, 32))
+    data = tmp_path / "data"
+    if dataset == "custom":
+        shutil.copytree(tmp_path / "made", data)
+    else:
+        split = read_split(dataset)
+        cases = [*split.training[:4], *(split.validation or split.test)[:2]]
+        for kind in ("images", "labels"):
+            (data / kind).mkdir(parents=True)
+            for made, case in zip(sorted((tmp_path / "made" / kind).iterdir()), cases, strict=True):
+                shutil.copy(made, data / kind / f"{case}.nii.gz")
+    settings = {**TINY, "max_steps": 2, "test": 1 if dataset == "custom" else 0, "allow_missing": True}
+    run(
+        ["train.yaml", f"datasets/{dataset}.yaml"],
+        **{**settings, "dataset_dir": str(data), "run_dir": str(tmp_path / "run")},
+    )
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["progress"]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("dataset", "patch", "stride", "labeled"),
+    [
+        ("la", [112, 112, 80], [18, 18, 4], 8),
+        ("pancreas_ct", [96, 96, 96], [16, 16, 16], 6),
+        ("brats2019", [96, 96, 96], [16, 16, 16], 25),
+    ],
+)
+def test_overlays_hold_the_published_settings(dataset, patch, stride, labeled):
+    base = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    config = {**base, **yaml.safe_load((CONFIGS / "datasets" / f"{dataset}.yaml").read_text())}
+    assert (config["patch_size"], config["stride"], config["labeled"]) == (patch, stride, labeled)
+    assert (config["max_steps"], config["learning_rate"], config["width"]) == (20000, 0.01, 16)
+    assert (config["momentum"], config["weight_decay"], config["dropout"]) == (0.9, 1e-4, 0.5)
+    assert (config["ramp_steps"], config["ramp_interval"]) == (6000, 150)
+    assert (config["labeled_per_batch"], config["unlabeled_per_batch"]) == (2, 2)
+
+
+def test_supervised_training_does_not_open_unlabeled_files(phantoms, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    (data / "images" / "phantom_002.nii.gz").write_bytes(b"no scan at all")
+    files = [*TRAIN, "methods/supervised.yaml"]
+    settings = {**TINY, "max_steps": 2, "dataset_dir": str(data)}
+    run(files, **{**settings, "run_dir": str(tmp_path / "supervised")})
+    with pytest.raises(RuntimeError) as caught:
+        run(TRAIN, **{**settings, "run_dir": str(tmp_path / "tcseg")})
+    assert "phantom_002" in str(find_input_error(caught.value))
+
+
+def test_labels_of_unlabeled_cases_are_never_opened(phantoms, trained, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    for case in ("phantom_002", "phantom_003"):
+        (data / "labels" / f"{case}.nii.gz").write_bytes(b"poison")
+    settings = {**TINY, "dataset_dir": str(data), "run_dir": str(tmp_path / "run")}
+    run([*TRAIN, "methods/tcseg.yaml"], **settings)
+    clean, poisoned = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
+    assert all(torch.equal(clean[key], poisoned[key]) for key in clean)
+
+
+def test_selection_by_test_cases_is_recorded_as_such(phantoms, tmp_path):
+    settings = {**TINY, "max_steps": 2, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
+    run(TRAIN, **{**settings, "selection": "test-oracle"})
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["selection"] == "test-oracle"
+    run(TRAIN, **{**settings, "run_dir": str(tmp_path / "none"), "validation": 0})
+    assert json.loads((tmp_path / "none" / "run.json").read_text())["selection"] == "none"
+    assert not (tmp_path / "none" / "best.pt").exists()
+
+
+def test_exported_networks_are_the_encoder_and_the_first_decoder(trained, tmp_path):
+    arguments = {
+        "net_id": "network_def",
+        "config_file": str(CONFIGS / "inference.yaml"),
+        "meta_file": str(CONFIGS / "metadata.json"),
+        "ckpt_file": str(trained / "last.pt"),
+        "key_in_ckpt": "deployed",
+        "input_shape": [1, 1, 32, 32, 16],
+        "width": 2,
+    }
+    images = torch.randn(1, 1, 32, 32, 16)
+    network = DualDecoderVNet(width=2).eval()
+    network.load_state_dict(load_checkpoint(trained / "last.pt")["network"])
+    with torch.no_grad():
+        expected = network.deployed(images)
+    ckpt_export(filepath=str(tmp_path / "model.ts"), use_trace=True, **arguments)
+    script = torch.jit.load(str(tmp_path / "model.ts")).eval()
+    torch.testing.assert_close(script(images), expected, rtol=1e-4, atol=1e-4)
+    assert not any("decoder2" in name for name, _ in script.named_parameters())
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+    onnx_export(filepath=str(tmp_path / "model.onnx"), **arguments)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    given = {session.get_inputs()[0].name: images.numpy()}
+    np.testing.assert_allclose(session.run(None, given)[0], expected.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_network_takes_and_gives_what_the_metadata_says():
+    verify_net_in_out(
+        net_id="network_def",
+        config_file=str(CONFIGS / "inference.yaml"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        device="cpu",
+        n=1,
+        p=1,
+        width=2,
+    )
+
+
+def test_a_checkpoint_of_another_width_is_refused_in_one_line(trained):
+    with pytest.raises(Exception, match="another architecture") as caught:
+        with_weights(VNet(width=4), trained / "last.pt")
+    assert "\n" not in str(caught.value)
