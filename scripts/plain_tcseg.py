@@ -49,8 +49,8 @@ def plain_step(
         q_t = [plain_affinity(f, v, tau_max) for f, v in zip(out_t.features, out_t.logits, strict=True)]
     q = [plain_affinity(f, v, tau_max) for f, v in zip(out.features, out.logits, strict=True)]
 
-    loss = sum((F.cross_entropy(v[:labeled], batch.labels) + _dice(v[:labeled], batch.labels)) / 4
-               for v in out.logits)  # fmt: skip
+    loss: Tensor = sum((F.cross_entropy(v[:labeled], batch.labels) + _dice(v[:labeled], batch.labels)) / 4
+               for v in out.logits)  # type: ignore[assignment]  # fmt: skip
 
     running = F.mse_loss(torch.softmax(out.logits[0], 1), torch.softmax(out.logits[1], 1))
     running = running + 0.25 * F.mse_loss(q[0], q[1])

@@ -82,11 +82,11 @@ def _write_case(
     out: Path, number: int, *, seed: int, size: tuple[int, ...], spacing: tuple[float, ...]
 ) -> None:
     phantom = make_phantom(number, seed=seed, size=size, spacing=spacing)
-    for path, volume in zip(
-        _paths(out, f"phantom_{number:03d}"), (phantom.image, phantom.label), strict=True
-    ):
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(nifti_bytes(volume, phantom.affine))
+    image, label = _paths(out, f"phantom_{number:03d}")
+    with atomic_path(image) as temporary:
+        temporary.write_bytes(nifti_bytes(phantom.image, phantom.affine))
+    with atomic_path(label) as temporary:
+        temporary.write_bytes(nifti_bytes(phantom.label, phantom.affine))
 
 
 def _prepare(out: Path, settings: dict[str, Any], overwrite: bool) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (its customary name)
+import SimpleITK as sitk
 from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray

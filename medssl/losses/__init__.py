@@ -1,11 +1,12 @@
 """Losses of tensors; no data set, no model."""
 
 from medssl.losses.calibration import calibration_loss, published_calibration_loss
-from medssl.losses.pseudo_label import masked_mean, negative_loss, positive_loss
+from medssl.losses.pseudo_label import Over, masked_mean, negative_loss, positive_loss
 from medssl.losses.segmentation import IGNORE, cross_entropy, dice_loss, one_hot
 
 __all__ = [
     "IGNORE",
+    "Over",
     "calibration_loss",
     "cross_entropy",
     "dice_loss",

@@ -1,15 +1,31 @@
 """Positive and negative supervision by pseudo-labels (TCSeg eq. 14)."""
 
+from typing import Literal
+
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` is true; 0, with a graph, where it is true nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+Over = Literal["selected", "all"]
 
 
-def positive_loss(logits: Tensor, labels: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor, over: Over = "selected") -> Tensor:
+    """Sum of ``values`` where ``mask`` is true, over the count of what it selects or of all.
+
+    0, with a graph, where the mask is true nowhere. Over the selected ones a handful of voxels weighs as
+    much as a whole volume; over all voxels (FixMatch's way) the loss fades with the selection.
+
+    Args:
+        values: of any shape.
+        mask: bool of that shape.
+        over: what to divide by.
+    """
+    total = (values * mask).sum()
+    return total / (mask.sum().clamp(min=1) if over == "selected" else mask.numel())
+
+
+def positive_loss(
+    logits: Tensor, labels: Tensor, mask: Tensor, weight: Tensor | None = None, *, over: Over = "selected"
+) -> Tensor:
     """Cross-entropy with pseudo-labels, mean over the masked voxels.
 
     Args:
@@ -17,12 +33,15 @@ def positive_loss(logits: Tensor, labels: Tensor, mask: Tensor, weight: Tensor |
         labels: ``(B, *S)`` pseudo-labels.
         mask: ``(B, *S)`` bool, the voxels that may be believed.
         weight: ``(B, *S)`` factor per voxel; the mean is over voxels, not over weights.
+        over: see :func:`masked_mean`.
     """
     loss = F.cross_entropy(logits.float(), labels, reduction="none")
-    return masked_mean(loss if weight is None else loss * weight, mask)
+    return masked_mean(loss if weight is None else loss * weight, mask, over)
 
 
-def negative_loss(probs: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+def negative_loss(
+    probs: Tensor, mask: Tensor, weight: Tensor | None = None, *, over: Over = "selected"
+) -> Tensor:
     """``-log(1 - p_k)`` where class ``k`` is ruled out, mean over the masked (voxel, class) pairs.
 
     For two classes this is the cross-entropy with the other class.
@@ -31,6 +50,7 @@ def negative_loss(probs: Tensor, mask: Tensor, weight: Tensor | None = None) -> 
         probs: ``(B, K, *S)`` softmax probabilities.
         mask: ``(B, K, *S)`` bool, true where class ``k`` is ruled out.
         weight: ``(B, K, *S)`` factor.
+        over: see :func:`masked_mean`.
     """
     loss = -(1 - probs).clamp(1e-6, 1).log()
-    return masked_mean(loss if weight is None else loss * weight, mask)
+    return masked_mean(loss if weight is None else loss * weight, mask, over)

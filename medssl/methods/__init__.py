@@ -1,7 +1,7 @@
 """Methods: how one batch of labelled and unlabelled images becomes losses. One file a method."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -38,7 +38,7 @@ def create(name: str, network: nn.Module, options: Mapping[str, Any] | None = No
     Raises:
         InputError: no such method, or an option that it does not have; the nearest name is suggested.
     """
-    method = get(name)
+    method: Callable[..., Method] = get(name)
     known = [p for p in inspect.signature(method).parameters if p != "network"]
     for option in options or {}:
         if not known:

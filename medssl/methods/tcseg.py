@@ -15,6 +15,7 @@ from torch import Tensor
 
 from medssl.errors import InputError, unknown_name
 from medssl.losses import (
+    Over,
     calibration_loss,
     cross_entropy,
     dice_loss,
@@ -78,6 +79,9 @@ class TCSeg(Method):
         warmup: steps before mixing starts; the preset's by default (reference 101, since the published
             code asks for more than 100; paper 0).
         alpha: upper bound of the teacher's decay.
+        pseudo_over: mean of the pseudo-label losses over the ``"selected"`` voxels, as published, or over
+            ``"all"``. On small patches few voxels may be selected, and then their mean has gradients that
+            undo a training in a few steps (docs/benchmarks.md); over all voxels it fades with them.
         seed: of boxes and structures.
         accumulate_calibration: the published loop adds part of the calibration loss twice (reference
             preset only); ``False`` takes that back.
@@ -105,6 +109,7 @@ class TCSeg(Method):
         ramp: SigmoidRamp | None = None,
         warmup: int | None = None,
         alpha: float = 0.99,
+        pseudo_over: Over = "selected",
         seed: int = 0,
         accumulate_calibration: bool = True,
         misapplied_box_axes: bool = False,
@@ -137,6 +142,9 @@ class TCSeg(Method):
         self.tau_max = tau_max
         self.ramp = ramp or (SigmoidRamp(1.0, 6000, 150) if reference else SigmoidRamp(1.0, 0))
         self.warmup = warmup if warmup is not None else (101 if reference else 0)
+        if pseudo_over not in get_args(Over):
+            raise unknown_name("pseudo_over", pseudo_over, get_args(Over))
+        self.pseudo_over: Over = pseudo_over
         self.seed = seed
         self.accumulate_calibration = accumulate_calibration
         self.misapplied_box_axes, self.empty_structure = misapplied_box_axes, empty_structure
@@ -228,9 +236,13 @@ class TCSeg(Method):
                 feature_pairs=(student.q, teacher.q, (student.q[peer], student.p[peer])),
             )
             total = total + positive_loss(
-                logits[own], target.max(1).indices, mask.positive, weight=mask.confidence
+                logits[own],
+                target.max(1).indices,
+                mask.positive,
+                weight=mask.confidence,
+                over=self.pseudo_over,
             )
-            total = total + negative_loss(student.p[own], mask.negative, weight=target)
+            total = total + negative_loss(student.p[own], mask.negative, weight=target, over=self.pseudo_over)
             shares.append(mask.positive)
         return total, torch.stack(shares)
 
@@ -240,8 +252,10 @@ class TCSeg(Method):
         """Eq. 14: each decoder learns from the teacher's other decoder."""
         total = student.p[0].new_zeros(())
         for own, peer in ((0, 1), (1, 0)):
-            total = total + positive_loss(logits[own], teacher.p[peer].max(1).indices, positive)
-            total = total + negative_loss(student.p[own], negative)
+            total = total + positive_loss(
+                logits[own], teacher.p[peer].max(1).indices, positive, over=self.pseudo_over
+            )
+            total = total + negative_loss(student.p[own], negative, over=self.pseudo_over)
         return total
 
     def _draw_regions(self, unreliable: Tensor, step: int) -> tuple[Tensor, Tensor]:

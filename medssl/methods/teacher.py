@@ -4,7 +4,7 @@ import copy
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Teacher(nn.Module):
@@ -49,11 +49,12 @@ class Teacher(nn.Module):
     def update(self, student: nn.Module, step: int) -> None:
         """Move towards the student after optimiser step number ``step`` (from 0)."""
         alpha = min(1 - 1 / (step + 1), self.alpha)
-        targets = list(self.network.parameters())
-        torch._foreach_lerp_(targets, list(student.parameters()), 1 - alpha)
+        mine: list[Tensor] = list(self.network.parameters())
+        theirs: list[Tensor] = list(student.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - alpha)
         if self.buffers_from == "copy":
-            for mine, theirs in zip(self.network.buffers(), student.buffers(), strict=True):
-                mine.copy_(theirs)
+            for buffer, source in zip(self.network.buffers(), student.buffers(), strict=True):
+                buffer.copy_(source)
 
     @torch.no_grad()
     def forward(self, *args: Any) -> Any:

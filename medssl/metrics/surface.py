@@ -63,7 +63,7 @@ def surface_voxels(mask: Mask) -> NDArray[np.intp]:
     # of the whole volume.
     part = mask[box[0]]
     border = part & ~ndimage.binary_erosion(part, ndimage.generate_binary_structure(mask.ndim, 1))
-    return np.argwhere(border) + np.array([axis.start for axis in box[0]])
+    return np.asarray(np.argwhere(border) + np.array([axis.start for axis in box[0]]), np.intp)
 
 
 def surface_distances(prediction: Mask, reference: Mask, spacing: Floats) -> SurfaceDistances:

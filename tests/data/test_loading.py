@@ -4,7 +4,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose

@@ -74,6 +74,22 @@ def test_positive_loss_is_a_mean_over_masked_voxels_not_over_weights():
     torch.testing.assert_close(positive_loss(logits, labels, mask), voxelwise[mask].mean())
 
 
+def test_mean_over_all_voxels_fades_with_the_selection():
+    logits, labels = random_case()
+    mask = torch.zeros_like(labels, dtype=torch.bool)
+    mask[0, 0, 0, :3] = True
+    voxelwise = F.cross_entropy(logits, labels, reduction="none")
+    share = mask.float().mean()
+    torch.testing.assert_close(
+        positive_loss(logits, labels, mask, over="all"), share * voxelwise[mask].mean()
+    )
+    pairs = torch.rand_like(logits) < 0.1
+    probs = logits.softmax(1)
+    torch.testing.assert_close(
+        negative_loss(probs, pairs, over="all"), pairs.float().mean() * negative_loss(probs, pairs)
+    )
+
+
 def test_negative_loss_of_two_classes_is_the_cross_entropy_with_the_other():
     logits, _ = random_case(2)
     probs = logits.softmax(1)

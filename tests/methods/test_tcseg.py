@@ -256,6 +256,7 @@ def test_predict_is_the_first_decoder(batch, network):
         ({"preset": "referense"}, "did you mean 'reference'"),
         ({"spaces": ("probabilty",)}, "did you mean 'probability'"),
         ({"tau_min": 0.9}, "tau_min"),
+        ({"pseudo_over": "al"}, "did you mean 'all'"),
     ],
 )
 def test_refuses_wrong_options_in_one_line(wrong, hint, network):

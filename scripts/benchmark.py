@@ -1,0 +1,255 @@
+"""Speed and memory against plain baselines, as ratios in one run.
+
+``benchmark.py train``: a TCSeg step against the plain one in ``plain_tcseg.py``.
+``benchmark.py infer``: one volume against both decoders, one window at a time, float32, contiguous.
+``benchmark.py metrics``: one case's Dice, 95HD, ASD and ASSD against medpy.
+
+Variants are interleaved and medians compared, so that what else the machine does falls on all of them.
+Peak memory is that of a process of its own for each variant, less what it had before the work began.
+"""
+
+import argparse
+import copy
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from medpy.metric import binary as medpy
+from plain_tcseg import plain_step, plain_teacher_update
+from scipy import ndimage
+from torch import Tensor, nn
+
+from medssl.engines import SlidingWindowProbabilities, deployable
+from medssl.methods import Batch, SigmoidRamp, TCSeg
+from medssl.metrics import segmentation_scores
+from medssl.networks import DualDecoderVNet, VNet
+
+CHANNELS_LAST = torch.channels_last_3d
+Work = Callable[[], object]
+Rows = dict[str, tuple[float, float | None, str]]
+
+
+def interleaved(variants: dict[str, Work], repeats: int) -> dict[str, float]:
+    """Median seconds of each variant; one unmeasured round first."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for round_number in range(repeats + 1):
+        for name, work in variants.items():
+            began = time.perf_counter()
+            work()
+            if round_number:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def synthetic_batch(patch: list[int], seed: int = 0) -> Batch:
+    """Two labelled and two unlabelled patches with a bright ball each."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in patch), indexing="ij"))
+    labels = np.stack(
+        [np.linalg.norm(grid - rng.uniform(-0.3, 0.3, (3, 1, 1, 1)), axis=0) < 0.5 for _ in range(4)]
+    )
+    images = torch.from_numpy(labels + 0.5 * rng.standard_normal(labels.shape)).float().unsqueeze(1)
+    ids = torch.from_numpy(labels).long()
+    return Batch(images[:2], ids[:2], images[2:])
+
+
+class TrainVariant:
+    """One way to train; ``step`` takes the next step."""
+
+    def __init__(self, name: str, patch: list[int], width: int) -> None:
+        """Build student, teacher and optimiser from one seed."""
+        torch.manual_seed(0)
+        self.plain = name == "plain"
+        self.bf16 = name.endswith("bf16")
+        self.layout = CHANNELS_LAST if "channels-last" in name else torch.contiguous_format
+        network = DualDecoderVNet(width=width)
+        for parameter in network.parameters():
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=self.layout)
+        self.method = TCSeg(network, ramp=SigmoidRamp(1.0, 0), warmup=0)
+        self.teacher: nn.Module = copy.deepcopy(network).requires_grad_(False)
+        batch = synthetic_batch(patch)
+        self.batch = Batch(
+            batch.labeled_images.contiguous(memory_format=self.layout),
+            batch.labels,
+            batch.unlabeled_images.contiguous(memory_format=self.layout),
+        )
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=not self.plain,
+            foreach=False,
+        )  # fmt: skip
+        self.done = 0
+
+    def backward(self) -> Tensor:
+        """Loss and gradients of the next step."""
+        network = self.method.network
+        torch.manual_seed(self.done)
+        self.optimizer.zero_grad()
+        if self.plain:
+            loss = plain_step(network, self.teacher, self.batch, self.method, self.done, ramp=1.0)
+        else:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                loss = self.method.training_step(self.batch, self.done)["loss"]
+        torch.autograd.backward(loss)
+        return loss
+
+    def step(self) -> None:
+        """A whole step."""
+        self.backward()
+        self.optimizer.step()
+        if self.plain:
+            plain_teacher_update(self.teacher, self.method.network, self.done)
+        else:
+            self.method.after_step(self.done)
+        self.done += 1
+
+    def gradient(self) -> Tensor:
+        """All gradients as one vector."""
+        self.backward()
+        return torch.cat([p.grad.flatten() for p in self.method.network.parameters() if p.grad is not None])
+
+
+TRAIN = ("plain", "medssl", "medssl channels-last", "medssl channels-last bf16")
+INFER = ("plain", "medssl", "medssl bf16")
+
+
+def infer_variant(name: str, patch: list[int], stride: list[int], width: int, volume: list[int]) -> Work:
+    """One way to segment a volume."""
+    torch.manual_seed(0)
+    network = DualDecoderVNet(width=width).eval()
+    image = torch.randn(1, 1, *volume)
+    if name == "plain":
+        inferer = SlidingWindowProbabilities(patch, stride=stride, batch_size=1, channels_last=False)
+        return lambda: inferer(image, lambda windows: network(windows).logits[0])
+    single = VNet(width=width)
+    single.load_state_dict(network.state_dict(), strict=False)
+    ready = deployable(single)
+    fast = SlidingWindowProbabilities(patch, stride=stride, amp="bf16" if name.endswith("bf16") else "off")
+    return lambda: fast(image, ready)
+
+
+def peak_memory(arguments: argparse.Namespace, variant: str) -> float:
+    """MiB that one round of a variant needs, in a process of its own."""
+    command = [
+        sys.executable,
+        __file__,
+        arguments.command,
+        "--peak-of",
+        variant,
+        "--width",
+        str(arguments.width),
+    ]
+    for option in ("patch", "stride", "volume"):
+        command += [f"--{option}", *map(str, getattr(arguments, option))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout))
+
+
+def print_table(rows: Rows) -> None:
+    """Seconds, ratio to the first row, memory and a remark."""
+    base_time, base_memory, _ = next(iter(rows.values()))
+    print(f"{'variant':28}{'s':>9}{'times faster':>14}{'peak MiB':>10}{'of plain':>10}  remark")
+    for name, (seconds, memory, remark) in rows.items():
+        cells = f"{seconds:9.3f}{base_time / seconds:14.2f}"
+        if memory is not None and base_memory:
+            cells += f"{memory:10.0f}{memory / base_memory:10.2f}"
+        print(f"{name:28}{cells}  {remark}")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Compare training steps."""
+    variants = {name: TrainVariant(name, arguments.patch, arguments.width) for name in TRAIN}
+    gradients = {name: variant.gradient() for name, variant in variants.items()}
+    errors = {
+        n: float((g - gradients["plain"]).norm() / gradients["plain"].norm()) for n, g in gradients.items()
+    }
+    times = interleaved({n: v.step for n, v in variants.items()}, arguments.repeats)
+    rows: Rows = {
+        n: (times[n], peak_memory(arguments, n), f"gradient differs by {errors[n]:.1e} of its norm")
+        for n in TRAIN
+    }
+    print_table(rows)
+
+
+def infer(arguments: argparse.Namespace) -> None:
+    """Compare inference."""
+    works = {
+        n: infer_variant(n, arguments.patch, arguments.stride, arguments.width, arguments.volume)
+        for n in INFER
+    }
+    outputs = {n: work() for n, work in works.items()}
+    plain = outputs["plain"]
+    assert isinstance(plain, Tensor)
+    times = interleaved(works, arguments.repeats)
+    rows: Rows = {}
+    for name, output in outputs.items():
+        assert isinstance(output, Tensor)
+        worst = float((output - plain).abs().max())
+        changed = float((output.argmax(1) != plain.argmax(1)).float().mean())
+        remark = f"probabilities differ by at most {worst:.1e}, {changed:.3%} of labels change"
+        rows[name] = (times[name], peak_memory(arguments, name), remark)
+    print_table(rows)
+
+
+def metrics(arguments: argparse.Namespace) -> None:
+    """Compare the metrics of a case of left-atrium size."""
+    rng = np.random.default_rng(0)
+    shape, spacing = (200, 144, 88), (0.625, 0.625, 0.625)
+    smooth = [ndimage.gaussian_filter(rng.standard_normal(shape), 12) for _ in range(2)]
+    pred, ref = smooth[0] > 0.01, smooth[0] + 0.2 * smooth[1] > 0.01
+
+    def theirs() -> tuple[float, ...]:
+        return (
+            medpy.dc(pred, ref),
+            medpy.hd95(pred, ref, spacing),
+            medpy.asd(pred, ref, spacing),
+            medpy.assd(pred, ref, spacing),
+        )
+
+    def ours() -> tuple[float, ...]:
+        scores = segmentation_scores(pred, ref, spacing)
+        return scores.dice, scores.hausdorff95, scores.asd, scores.assd
+
+    worst = max(abs(a - b) for a, b in zip(theirs(), ours(), strict=True))
+    times = interleaved({"medpy": theirs, "medssl": ours}, arguments.repeats)
+    print_table({n: (t, None, f"values differ by at most {worst:.1e}") for n, t in times.items()})
+
+
+def main() -> None:
+    """Run one comparison."""
+    parser = argparse.ArgumentParser(description="speed and memory against plain baselines")
+    parser.add_argument("command", choices=("train", "infer", "metrics"))
+    parser.add_argument("--patch", type=int, nargs=3, default=[48, 48, 32])
+    parser.add_argument("--stride", type=int, nargs=3, default=[24, 24, 16])
+    parser.add_argument("--volume", type=int, nargs=3, default=[120, 72, 44], help="for infer")
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak_of is None:
+        print(f"# {Path(__file__).name} {' '.join(sys.argv[1:])}; torch {torch.__version__}, "
+              f"{torch.get_num_threads()} thread(s)")  # fmt: skip
+        {"train": train, "infer": infer, "metrics": metrics}[arguments.command](arguments)
+        return
+    name = arguments.peak_of
+    work: Work
+    if arguments.command == "train":
+        work = TrainVariant(name, arguments.patch, arguments.width).step
+    else:
+        work = infer_variant(name, arguments.patch, arguments.stride, arguments.width, arguments.volume)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+
+
+if __name__ == "__main__":
+    main()
