@@ -36,7 +36,7 @@ def random_boxes(
         rng: source of randomness.
         axes: the axes that are cut.
         misapplied_axes: measure sides and centres along the axis behind each of ``axes``, as the published
-            code does by passing a shape with one entry too many (METHODS B1.12).
+            code does by passing a shape with one entry too many.
 
     Returns:
         ``(B, *S)`` bool on the CPU.
