@@ -7,6 +7,7 @@ cases), and the median and the best over the runs of a method.
 import argparse
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,8 +25,8 @@ def read(runs: list[Path]) -> pd.DataFrame:
             path = run / f"cases_{checkpoint}.csv"
             if path.is_file():
                 means = pd.read_csv(path)[list(COLUMNS)].mean()
-                kept = {"method": record["method"], "seed": record["seed"], "checkpoint": checkpoint}
-                rows.append({**kept, "selection": record["selection"], **means.to_dict()})
+                row: dict[str, Any] = {name: record[name] for name in ("method", "seed", "selection")}
+                rows.append({**row, "checkpoint": checkpoint, **{c: float(means[c]) for c in COLUMNS}})
     return pd.DataFrame(rows)
 
 

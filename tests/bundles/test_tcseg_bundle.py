@@ -47,13 +47,17 @@ def test_no_key_stands_twice_in_a_config():
         yaml.load(path.read_text(), Strict)
 
 
-def test_properties_of_training_and_inference_are_complete(phantoms, tmp_path):
+def test_properties_of_training_and_inference_are_complete(phantoms, trained, tmp_path):
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
     training = workflow(TRAIN, **settings)
     training.initialize()
     assert training.check_properties() == []
     inference = workflow(
-        ["inference.yaml", "datasets/phantom.yaml"], "infer", dataset_dir=str(phantoms), width=2
+        ["inference.yaml", "datasets/phantom.yaml"],
+        "infer",
+        dataset_dir=str(phantoms),
+        width=2,
+        checkpoint=str(trained / "last.pt"),
     )
     inference.initialize()
     assert inference.check_properties() == []

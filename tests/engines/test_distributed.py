@@ -38,6 +38,7 @@ def _work(number, folder):
 
     # Randomness, normalisation buffers, checkpoints.
     start_run(folder / "run", **RUN)
+    on_first_rank((folder / "run" / "log.jsonl").touch)
     found["refused"] = _refused(folder)
     straight = tiny.make_trainer(seed=number)
     Checkpointer(folder / "a").attach(straight)
