@@ -1,0 +1,96 @@
+"""The commands and the code of README run as they stand, on tiny data."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medssl.data.phantom_set import write_phantoms
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bundles" / "tcseg" / "docs" / "README.md"]
+DOCS += sorted((ROOT / "docs").rglob("*.md"))
+TINY = "--width 2 --patch_size [32,32,16] --stride [16,16,16] --device cpu"
+TINY_TRAINING = f"{TINY} --max_steps 2 --steps_per_epoch 2 --cache_workers 0"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def bundle_commands(text: str) -> list[str]:
+    found = [c for b in blocks(text, "bash") for c in re.split(r"\n(?=\S)", b.replace("\\\n", " "))]
+    return [c.strip() for c in found if "monai.bundle run" in c]
+
+
+def test_commands_of_the_readme_train_score_and_segment(tmp_path):
+    write_phantoms(tmp_path / "DATA", cases=9, seed=1, size=(40, 40, 32))
+    for number in (4, 5):
+        (tmp_path / "DATA" / "labels" / f"phantom_00{number}.nii.gz").unlink()
+    shutil.copytree(tmp_path / "DATA" / "images", tmp_path / "SCANS")
+    commands = bundle_commands((ROOT / "README.md").read_text())
+    assert len(commands) == 3
+    for command in commands:
+        for name in ("DATA", "RUN", "SCANS", "OUT"):
+            command = re.sub(rf"(?<= ){name}(?=[ /]|$)", str(tmp_path / name), command)
+        command = command.replace("--labeled 8", "--labeled 2").replace("--test 4", "--test 1")
+        tiny = TINY if "inference.yaml" in command else TINY_TRAINING
+        arguments = shlex.split(f"{command} {tiny}")
+        arguments[0] = sys.executable
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    for name in (
+        "best.pt",
+        "last.pt",
+        "run.json",
+        "config.yaml",
+        "log.jsonl",
+        "cases_best.csv",
+        "cases_last.csv",
+    ):
+        assert (tmp_path / "RUN" / name).is_file(), name
+    assert len(list((tmp_path / "OUT").glob("*_seg.nii.gz"))) == 9
+
+
+def test_python_of_the_readme_runs(capsys):
+    (code,) = blocks((ROOT / "README.md").read_text(), "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert "torch.Size([1, 32, 32, 32])" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_that_a_document_names_exist(path):
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for name in re.findall(r"bundles/tcseg/configs/[\w/]+\.yaml|scripts/[\w/]+\.(?:py|sh)", text):
+        assert (ROOT / name).exists() or name.endswith("/NAME.yaml"), name
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--method_name tcsegg", "error: method 'tcsegg': no such name; did you mean 'tcseg'?"),
+        ("--dataset_name phantoms", "error: dataset 'phantoms': no such name; did you mean 'phantom'?"),
+        ("--patch_size [50,48,32]", "error: patch size 50x48x32: the V-Net cannot take it;"),
+    ],
+)
+def test_bad_input_ends_the_bundle_with_one_line_and_status_2(tmp_path, option, line):
+    write_phantoms(tmp_path / "data", cases=9, seed=1, size=(40, 40, 32))
+    configs = "bundles/tcseg/configs"
+    command = [
+        *(sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"),
+        *("--config_file", f"['{configs}/train.yaml','{configs}/datasets/phantom.yaml']"),
+        *("--dataset_dir", str(tmp_path / "data"), "--run_dir", str(tmp_path / "run"), "--labeled", "1"),
+        *("--validation", "1", "--test", "1", *shlex.split(option)),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(line)
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
