@@ -50,7 +50,7 @@ def main() -> None:
     figure, axes = plt.subplots(
         len(arguments.cases), 5, figsize=(12, 2.7 * len(arguments.cases)), squeeze=False, layout="constrained"
     )
-    for row, case in zip(axes, arguments.cases, strict=True):
+    for number, (row, case) in enumerate(zip(axes, arguments.cases, strict=True)):
         item = load(
             {kind: str(arguments.data / f"{kind}s" / f"{case}.nii.gz") for kind in ("image", "label")}
         )
@@ -63,7 +63,7 @@ def main() -> None:
             panel.imshow(scan, cmap="gray", origin="lower")
             panel.contour(label[:, :, level].T, [0.5], colors="#0072b2", linewidths=1)
             panel.set_axis_off()
-            if row is axes[0]:
+            if number == 0:
                 panel.set_title(title, fontsize=9)
         row[0].text(1, 1, case, color="white", fontsize=6)
         row[1].contour(maps["label_map"][0, :, :, level].numpy().T, [0.5], colors="#d55e00", linewidths=1)

@@ -114,7 +114,7 @@ def test_feature_pairs_have_a_tolerance_of_their_own():
 
 
 def test_a_disagreement_of_exactly_the_tolerance_is_certain():
-    for tau in (0.05, 0.1, 0.3, 0.7):
+    for tau in (0.05, 0.1, 0.3, 0.85, 0.91):
         a = torch.tensor([tau, 0.5]).view(1, 2, 1)
         b = torch.tensor([0.0, 0.5]).view(1, 2, 1)
         found = DualAxis(tau=tau)([a], probability_pairs=[(a, b)])
