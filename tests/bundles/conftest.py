@@ -69,8 +69,9 @@ def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
+    """Sums over two threads round otherwise than over one: every run of a comparison uses one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
