@@ -1,0 +1,1 @@
+"""One file a sub-command of ``medssl``: its parser, and what it prints."""
