@@ -4,8 +4,11 @@ Both functions are matrix products over the voxels. The broadcast form of the eq
 ``torch.nn.functional.cosine_similarity`` with it, would hold ``(B, K, C, *S)`` in memory.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medssl.reliability.measures import full_precision
 
@@ -71,11 +74,49 @@ def prototype_affinity(features: Tensor, prototypes: Tensor) -> Tensor:
             f"got {tuple(features.shape)} and {tuple(prototypes.shape)}"
         )
     with torch.autocast(features.device.type, enabled=False):
-        embeddings = full_precision(features).flatten(2)
+        embeddings = full_precision(features).flatten(2).transpose(1, 2)
         directions = full_precision(prototypes)
         directions = directions * _inverse_norm(directions, dim=2)
-        cosines = (directions @ embeddings) * _inverse_norm(embeddings, dim=1)
-    return cosines.view(*cosines.shape[:2], *features.shape[2:])
+        products: Tensor = _Cosines.apply(embeddings, directions)  # type: ignore[no-untyped-call]
+        cosines = products.transpose(1, 2)
+    return cosines.reshape(*cosines.shape[:2], *features.shape[2:])
+
+
+class _Cosines(torch.autograd.Function):
+    """Products with unit vectors over the length of the embedding: ``(B, N, C), (B, K, C) -> (B, N, K)``.
+
+    Autograd's own backward makes two more tensors of the embeddings' size and, for channels-last
+    embeddings, in the other memory layout: three times slower on a CPU. This one keeps their layout.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, directions: Tensor) -> Tensor:
+        """The cosines; in the memory layout of the embeddings."""
+        inverse = _inverse_norm(embeddings, dim=2)
+        if embeddings.is_contiguous():
+            cosines = embeddings @ directions.transpose(1, 2)
+        else:
+            cosines = (directions @ embeddings.transpose(1, 2)).transpose(1, 2)
+        cosines = cosines * inverse
+        ctx.save_for_backward(embeddings, directions, inverse, cosines)
+        return cosines
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """With r the inverse length and q the cosines: ``r (g d - e r sum_k g_k q_k)`` and ``r g' e``."""
+        embeddings, directions, inverse, cosines = ctx.saved_tensors
+        gradient = gradients[0] * inverse
+        if embeddings.is_contiguous():
+            gradient = gradient.contiguous()  # a mixture of layouts would slow the products below
+        radial = (gradient * cosines).sum(2, keepdim=True) * inverse
+        radial = torch.where(inverse < (1 - 1e-6) / EPS, radial, 0)  # a clamped length is constant
+        towards = embeddings * -radial
+        if embeddings.is_contiguous():
+            towards.baddbmm_(gradient, directions)
+        else:
+            towards.transpose(1, 2).baddbmm_(directions.transpose(1, 2), gradient.transpose(1, 2))
+        return towards, gradient.transpose(1, 2) @ embeddings
 
 
 def _grid(x: Tensor) -> tuple[int, ...]:

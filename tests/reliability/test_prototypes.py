@@ -49,6 +49,25 @@ def test_affinity_and_its_gradients_equal_the_broadcast_cosine_similarity():
         torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_gradients_of_the_affinity_are_right_in_both_memory_layouts(layout, scale):
+    generator = torch.Generator().manual_seed(1)
+    features = scale * torch.randn(2, 3, 2, 3, 2, generator=generator, dtype=torch.float64)
+    features = features.contiguous(memory_format=layout).requires_grad_()
+    prototypes = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(prototype_affinity, (features, prototypes), eps=1e-7, atol=1e-5)
+
+
+def test_a_length_below_the_floor_counts_as_the_floor_in_value_and_gradient():
+    features = torch.tensor([[3e-9, 4e-9]], dtype=torch.float64).reshape(1, 2, 1).requires_grad_()
+    prototypes = torch.tensor([[[2.0, 0.0], [0.0, 5.0]]], dtype=torch.float64)
+    affinity = prototype_affinity(features, prototypes)
+    torch.testing.assert_close(affinity.flatten(), torch.tensor([0.3, 0.4], dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(affinity[0, 0, 0], features)
+    torch.testing.assert_close(gradient.flatten(), torch.tensor([1e8, 0.0], dtype=torch.float64))
+
+
 def test_gradients_flow_to_the_features_through_the_prototypes_and_past_them():
     features, probs, keep = random_case(3, (3, 3))
     features = features.double().requires_grad_()
