@@ -12,6 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from medssl import __version__
+from medssl.commands.check import add_check
+from medssl.commands.datalist import add_datalist
+from medssl.commands.predict import add_predict
+from medssl.commands.review import add_review
 from medssl.errors import InputError, find_input_error, unknown_name
 
 Subparsers = Any  # argparse keeps the type private
@@ -74,7 +78,14 @@ def _phantom(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_info, add_phantom)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
+    add_info,
+    add_phantom,
+    add_datalist,
+    add_check,
+    add_predict,
+    add_review,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,11 +1,13 @@
 """Data: case lists, datalists, loading with checks, and two-stream batches."""
 
 from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
+from medssl.data.checks.lists import validate_datalist
 from medssl.data.datalist import Datalist, build_datalist
-from medssl.data.datalist_file import load_datalist, validate_datalist
+from medssl.data.datalist_file import load_datalist
 from medssl.data.layout import case_name, list_scans
 from medssl.data.loading import LoadCased
-from medssl.data.readers import H5Reader, SimpleITKReader
+from medssl.data.own_splits import build_own_datalist
+from medssl.data.readers import DicomSeriesReader, H5Reader, SimpleITKReader
 from medssl.data.reference_roi import add_reference_boxes
 from medssl.data.sampling import TwoStreamBatchSampler
 from medssl.data.splits import Split, read_split, split_names, split_sha256
@@ -14,6 +16,7 @@ from medssl.data.transforms import CropToBoxd, NormalizeByForegroundd
 __all__ = [
     "CropToBoxd",
     "Datalist",
+    "DicomSeriesReader",
     "H5Reader",
     "LoadCased",
     "NormalizeByForegroundd",
@@ -24,6 +27,7 @@ __all__ = [
     "TwoStreamLoader",
     "add_reference_boxes",
     "build_datalist",
+    "build_own_datalist",
     "case_name",
     "collate_two_stream",
     "list_scans",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ def build_datalist(
     seed: int = 0,
     allow_missing: bool = False,
     require_unlabeled: bool = True,
+    exclude_withdrawn: bool = False,
 ) -> Datalist:
     """Datalist of a data folder.
 
@@ -39,7 +41,8 @@ def build_datalist(
     cases are those of ``images/``; test cases are taken from the end of those that have a label file,
     validation cases before them, the labelled ones from the beginning, and all that is left, with or
     without a label file, is unlabelled. Cases stand in the order of their names (``phantom``) or in a
-    seeded random order (``custom``).
+    seeded random order (``custom``). :func:`medssl.data.build_own_datalist` knows patients and label volumes
+    as well.
 
     Args:
         dataset_dir: folder that holds ``images/CASE.nii.gz`` and ``labels/CASE.nii.gz`` (or ``.nii``,
@@ -52,6 +55,7 @@ def build_datalist(
         seed: seed of the random order (``custom``).
         allow_missing: go on with the part of a canonical training list whose files exist.
         require_unlabeled: refuse a list without an unlabelled case; False for supervised training.
+        exclude_withdrawn: leave out the cases of a canonical list that its archive withdrew later.
 
     Returns:
         ``training``, ``validation`` and ``test`` items with ``case``, ``image`` and ``label``,
@@ -71,9 +75,19 @@ def build_datalist(
     if dataset in CANONICAL:
         if test:
             raise InputError("test", f"{dataset} has a published test list", "leave test at 0")
-        result = _canonical(folder, read_split(dataset), labeled, validation, allow_missing)
+        split = read_split(dataset)
+        if exclude_withdrawn:
+            split = _without_withdrawn(split)
+        result = _canonical(folder, split, labeled, validation, allow_missing)
     else:
+        if exclude_withdrawn:
+            raise InputError("exclude_withdrawn", f"{dataset} has no published list", "leave it out")
         result = _from_folder(folder, dataset, labeled, validation, test, seed)
+    return finish_datalist(folder, result, require_unlabeled=require_unlabeled)
+
+
+def finish_datalist(folder: Path, result: Datalist, *, require_unlabeled: bool = True) -> Datalist:
+    """Refuse a datalist that nobody can train with, and add its ``split_sha256``."""
     if not result["training"]:
         raise InputError(
             folder, "no labelled training case", "ask for at least one, and see that it has a label"
@@ -84,6 +98,19 @@ def build_datalist(
         )
     result["split_sha256"] = split_sha256({name: [item["case"] for item in result[name]] for name in LISTS})
     return result
+
+
+def _without_withdrawn(split: Split) -> Split:
+    """The split without the cases that its archive withdrew."""
+    if not split.withdrawn:
+        raise InputError("exclude_withdrawn", f"no case of {split.name} was withdrawn", "leave it out")
+
+    def kept(cases: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(case for case in cases if case not in split.withdrawn)
+
+    return replace(
+        split, training=kept(split.training), validation=kept(split.validation), test=kept(split.test)
+    )
 
 
 def _canonical(
@@ -99,8 +126,8 @@ def _canonical(
             f"({name_some(missing)})",
             f"expected {FORMS}" + (", or pass allow_missing=True to use a part" if training else ""),
         )
-    held_out = _count("validation", validation, len(training))
-    count = len(training) - held_out if labeled is None else _count("labeled", labeled, len(training))
+    held_out = count_cases("validation", validation, len(training))
+    count = len(training) - held_out if labeled is None else count_cases("labeled", labeled, len(training))
     if count + held_out > len(training):
         raise InputError(
             "labeled",
@@ -121,7 +148,10 @@ def _canonical(
     withdrawn = [case for case in split.withdrawn if found.get(case) is not None]
     if withdrawn:
         notes.append(f"holds {', '.join(withdrawn)}, which the archive withdrew as repeats of a patient")
-    lists = _lists(training[:count], training[count:last], training[last:] if held_out else published, tested)
+    elif split.withdrawn:
+        notes.append(f"withdrawn cases left out: {', '.join(split.withdrawn)}")
+    validated = training[last:] if held_out else published
+    lists = make_lists(training[:count], training[count:last], validated, tested)
     return {
         "name": split.name,
         "classes": list(split.classes),
@@ -149,10 +179,10 @@ def _from_folder(
             f"no label file bears the name of an image (the first image is {cases[0].image.name})",
             "name labels/CASE.nii.gz as images/CASE.nii.gz",
         )
-    tested = _count("test", test, len(cases))
-    held_out = _count("validation", validation, len(cases) - tested)
+    tested = count_cases("test", test, len(cases))
+    held_out = count_cases("validation", validation, len(cases) - tested)
     left = len(candidates) - tested - held_out
-    count = left if labeled is None else _count("labeled", labeled, len(cases) - tested)
+    count = left if labeled is None else count_cases("labeled", labeled, len(cases) - tested)
     if left < max(count, 1):
         raise InputError(
             "labeled",
@@ -163,7 +193,7 @@ def _from_folder(
     chosen = candidates[:count]
     taken = {files.case for files in (*chosen, *candidates[left:])}
     order = f"random order, seed {seed}" if dataset == "custom" else "order of names"
-    lists = _lists(
+    lists = make_lists(
         chosen,
         [files for files in cases if files.case not in taken],
         candidates[left : left + held_out],
@@ -171,7 +201,7 @@ def _from_folder(
     )
     return {
         "name": dataset,
-        "classes": _class_names(folder),
+        "classes": class_names(folder),
         "source": folder.name,
         "selection": f"{order}; of {len(cases)} cases {len(candidates)} have a label: "
         f"the first {count} are labelled, the last {tested} are test, the {held_out} before them validation",
@@ -179,8 +209,11 @@ def _from_folder(
     }
 
 
-def _count(name: Literal["labeled", "validation", "test"], wanted: int | float, total: int) -> int:
-    """A number of cases from a number or a fraction; a fraction asks for at least one."""
+def count_cases(name: Literal["labeled", "validation", "test"], wanted: int | float, total: int) -> int:
+    """A number of cases from a number or a fraction.
+
+    A fraction gives the nearest whole number (a half the even one), but at least one.
+    """
     if isinstance(wanted, float) and wanted != 0:
         if not 0 < wanted < 1:
             raise InputError(
@@ -192,12 +225,13 @@ def _count(name: Literal["labeled", "validation", "test"], wanted: int | float, 
     return int(wanted)
 
 
-def _lists(
+def make_lists(
     training: Sequence[CaseFiles],
     unlabeled: Sequence[CaseFiles],
     validation: Sequence[CaseFiles],
     test: Sequence[CaseFiles],
 ) -> Datalist:
+    """The four lists of items and ``hidden_labels`` from the files of the cases."""
     lists: Datalist = {}
     for name, cases in (("training", training), ("validation", validation), ("test", test)):
         without = [files.case for files in cases if files.label is None]
@@ -213,7 +247,7 @@ def _lists(
     return lists
 
 
-def _class_names(folder: Path) -> list[str] | None:
+def class_names(folder: Path) -> list[str] | None:
     """Class names from a ``dataset.json`` beside ``images/``, None where there is none."""
     path = folder / "dataset.json"
     if not path.is_file():
@@ -223,4 +257,7 @@ def _class_names(folder: Path) -> list[str] | None:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(path, f"is not valid JSON ({error})", "repair or remove it") from error
     classes = facts.get("classes") if isinstance(facts, dict) else None
+    if isinstance(classes, dict):  # names by class id; of no use as a list where ids are left out
+        ids = [str(number) for number in range(len(classes))]
+        classes = [classes[key] for key in ids] if set(ids) == set(classes) else None
     return [str(name) for name in classes] if isinstance(classes, list) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.data.datalist import LISTS, Datalist
+from medssl.data.label_map import parse_label_map
 from medssl.data.layout import case_name, stem_of
 from medssl.errors import InputError
 
@@ -20,7 +21,9 @@ UNLABELED_KEYS = ("case", "image", "roi")
 LABEL_REQUIRED = ("training", "validation")
 
 
-def load_datalist(path: str | Path, base_dir: str | Path | None = None) -> Datalist:
+def load_datalist(
+    path: str | Path, base_dir: str | Path | None = None, *, refused: list[InputError] | None = None
+) -> Datalist:
     """Read a MONAI datalist.
 
     Args:
@@ -28,6 +31,7 @@ def load_datalist(path: str | Path, base_dir: str | Path | None = None) -> Datal
             ``unlabeled``, ``validation``, ``test``. An unlabelled or test item may be a bare file name.
             An ``image`` may be a list of files, which become channels.
         base_dir: folder that relative file names start from; the folder of ``path`` by default.
+        refused: takes the errors of faulty entries, which are then left out instead of raised.
 
     Returns:
         The datalist with all four lists, absolute file names and a ``case`` in every item (taken from
@@ -35,18 +39,10 @@ def load_datalist(path: str | Path, base_dir: str | Path | None = None) -> Datal
         ``roi`` alone, whatever the file says. Everything beside the lists is kept as it is.
 
     Raises:
-        InputError: the file is missing, not JSON, or not a datalist.
+        InputError: the file is missing, not JSON, gives a key twice, or is no datalist.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(path, "no such file", "write one with `medssl datalist`") from error
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InputError(path, f"is not valid JSON: {error.msg} at {where}", "repair that line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, f"cannot be read ({error})", "see that it is a readable text file") from error
+    content = read_json(path)
     if not isinstance(content, dict) or not content.get("training"):
         raise InputError(
             path, "has no 'training' list", 'a datalist reads {"training": [{"image": ..., "label": ...}]}'
@@ -57,10 +53,21 @@ def load_datalist(path: str | Path, base_dir: str | Path | None = None) -> Datal
         entries = content.get(name) or []
         if not isinstance(entries, list):
             raise InputError(path, f"{name!r} is not a list", "write a list of items")
-        result[name] = [_item(path, base, name, i, entry) for i, entry in enumerate(entries)]
+        result[name] = []
+        for index, entry in enumerate(entries):
+            try:
+                result[name].append(_item(path, base, name, index, entry))
+            except InputError as error:
+                if refused is None:
+                    raise
+                refused.append(error)
     hidden = result.get("hidden_labels", {})
     if not isinstance(hidden, dict):
         raise InputError(path, "'hidden_labels' is not a mapping of case to file", "repair or remove it")
+    try:
+        parse_label_map(result.get("label_map"))
+    except InputError as error:
+        raise InputError(f"{path}: {error.where}", error.fault, error.remedy) from error
     result["hidden_labels"] = {case: _absolute(base, str(file)) for case, file in hidden.items()}
     dropped = sum(_drop_labels(item) for item in result["unlabeled"])
     if dropped:
@@ -69,54 +76,35 @@ def load_datalist(path: str | Path, base_dir: str | Path | None = None) -> Datal
     return result
 
 
-def validate_datalist(datalist: Datalist) -> None:
-    """Refuse a datalist in which a case stands twice or a file is missing.
-
-    Args:
-        datalist: as :func:`load_datalist` or :func:`medssl.data.build_datalist` returns it.
+def read_json(path: Path) -> Any:
+    """The content of a datalist file; a key that one object gives twice is refused.
 
     Raises:
-        InputError: a case name or an image file stands in two lists (or twice in one), a file does not
-            exist, or an unlabelled item carries a label.
+        InputError: the file is missing, not JSON, or gives a key twice.
     """
-    by_case: dict[str, str] = {}
-    by_image: dict[Path, tuple[str, str]] = {}
-    missing: list[Path] = []
-    for name in LISTS:
-        for item in datalist.get(name, []):
-            case = item["case"]
-            if case in by_case:
-                raise InputError(f"case {case!r}", _twice(by_case[case], name), "keep it in one list only")
-            by_case[case] = name
-            extra = sorted(set(item) - set(UNLABELED_KEYS))
-            if name == "unlabeled" and extra:
-                raise InputError(
-                    f"case {case!r}", f"is unlabelled but carries {extra}", "read the file with load_datalist"
-                )
-            for file in _files(item, "image"):
-                real = file.resolve()
-                if real in by_image:
-                    other, where = by_image[real]
-                    raise InputError(
-                        file,
-                        f"{_twice(where, name)} (cases {other!r} and {case!r})",
-                        "keep it in one list only",
-                    )
-                by_image[real] = (case, name)
-            missing += [file for key in ("image", "label") for file in _files(item, key) if not file.exists()]
-    if missing:
-        raise InputError(
-            missing[0],
-            "no such file" + (f" ({len(missing)} files are missing)" if len(missing) > 1 else ""),
-            "correct the path or the base folder of the datalist",
-        )
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        if twice:
+            # The json module keeps the last value and says nothing: half of a data set would be lost.
+            raise InputError(path, f"gives the key {twice[0]!r} twice in one object", "keep one of them")
+        return dict(pairs)
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", "write one with `medssl datalist`") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(path, f"is not valid JSON: {error.msg} at {where}", "repair that line") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"cannot be read ({error})", "see that it is a readable text file") from error
+    except RecursionError as error:
+        raise InputError(path, "is nested too deeply", "a datalist is an object of lists of items") from error
 
 
-def _twice(first: str, second: str) -> str:
-    return f"stands twice in {first!r}" if first == second else f"stands in {first!r} and in {second!r}"
-
-
-def _files(item: dict[str, Any], key: str) -> Iterator[Path]:
+def files_of(item: dict[str, Any], key: str) -> Iterator[Path]:
+    """The files of an item's ``image`` (one per channel) or ``label``; none where it lacks the key."""
     value = item.get(key, [])
     for file in [value] if isinstance(value, str) else value:
         yield Path(file)
@@ -162,7 +150,7 @@ def _drop_labels(item: dict[str, Any]) -> bool:
 def _name_cases(items: list[dict[str, Any]]) -> None:
     """Give every item a ``case``: its file's name, with the folders before it where files share a name."""
     unnamed = [item for item in items if "case" not in item]
-    images = [Path(next(_files(item, "image"))) for item in unnamed]
+    images = [Path(next(files_of(item, "image"))) for item in unnamed]
     counts = Counter(name for name, _ in {(case_name(image), image) for image in images})
     common = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
     for item, image in zip(unnamed, images, strict=True):

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from medssl.errors import InputError, unknown_name
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Suffixes of files that hold one volume each."""
 
 H5_FORMS = ("{case}/mri_norm2.h5", "{case}_norm.h5", "{case}/{case}_norm.h5")
 """Where the field's HDF5 files lie; each holds image and label of one case."""
 
-FORMS = "images/CASE.nii.gz with labels/CASE.nii.gz (or .nii, .nrrd, .mha), CASE/mri_norm2.h5 or CASE_norm.h5"
+FORMS = (
+    "images/CASE.nii.gz with labels/CASE.nii.gz (or .nii, .nrrd, .mha, a folder with a DICOM series), "
+    "CASE/mri_norm2.h5 or CASE_norm.h5"
+)
 """The forms above in words, for messages."""
 
 
@@ -49,12 +52,29 @@ def case_name(path: str | Path) -> str:
     return stem.removesuffix("_norm") if path.suffix == ".h5" else stem
 
 
+def is_dicom_folder(folder: Path) -> bool:
+    """Whether a folder holds DICOM files (told by their magic bytes, whatever they are called)."""
+    try:
+        return folder.is_dir() and any(
+            _is_dicom(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")
+        )
+    except OSError:  # may not be looked into
+        return False
+
+
+def _is_dicom(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def find_case(folder: Path, case: str) -> CaseFiles | None:
     """The files of ``case`` in one of the forms above, None where there are none."""
-    for suffix in VOLUME_SUFFIXES:
-        image = folder / "images" / f"{case}{suffix}"
-        if image.is_file():
-            labels = (folder / "labels" / f"{case}{other}" for other in VOLUME_SUFFIXES)
+    for name in (*(f"{case}{suffix}" for suffix in VOLUME_SUFFIXES), case):
+        image = folder / "images" / name
+        if image.is_file() or (name == case and is_dicom_folder(image)):
+            labels = (folder / "labels" / f"{case}{suffix}" for suffix in VOLUME_SUFFIXES)
             return CaseFiles(case, image, next((label for label in labels if label.is_file()), None))
     for form in H5_FORMS:
         both = folder / form.format(case=case)
@@ -72,13 +92,25 @@ def list_cases(folder: Path) -> list[CaseFiles]:
     h5 = {} if (folder / "images").is_dir() else _h5_files(folder)
     if h5:
         return [CaseFiles(case, h5[case], h5[case]) for case in sorted(h5)]
-    images = _volumes(folder / "images")
-    if not images:
+    labels = folder / "labels"
+    return pair_cases(folder / "images", labels if labels.is_dir() else None)
+
+
+def pair_cases(images: Path, labels: Path | None) -> list[CaseFiles]:
+    """The volumes of one folder, each with the volume of the same case name in another, sorted by name.
+
+    Raises:
+        InputError: a folder is missing, there is no image, or two files of a folder share a case name.
+    """
+    found = list_volumes(images)
+    if not found:
         raise InputError(
-            folder / "images", "holds no volume", "put CASE.nii.gz (or .nii, .nrrd, .mha) files there"
+            images,
+            "holds no volume",
+            "put CASE.nii.gz (or .nii, .nrrd, .mha) files or a folder per DICOM series there",
         )
-    labels = _volumes(folder / "labels") if (folder / "labels").is_dir() else {}
-    return [CaseFiles(case, images[case], labels.get(case)) for case in sorted(images)]
+    by_case = list_volumes(labels) if labels is not None else {}
+    return [CaseFiles(case, found[case], by_case.get(case)) for case in sorted(found)]
 
 
 def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> list[dict[str, str]]:
@@ -98,7 +130,7 @@ def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> lis
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "name the folder that holds the scans")
     images = folder / "images" if (folder / "images").is_dir() else folder
-    found = {case: str(path) for case, path in (_volumes(images) | _h5_files(folder)).items()}
+    found = {case: str(path) for case, path in (list_volumes(images) | _h5_files(folder)).items()}
     if not found:
         raise InputError(folder, "holds no scan", f"expected {FORMS}, or volumes directly in the folder")
     for case in cases or ():
@@ -112,14 +144,22 @@ def _h5_files(folder: Path) -> dict[str, Path]:
     return {case_name(path): path for pattern in patterns for path in sorted(folder.glob(pattern))}
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
+def list_volumes(folder: Path) -> dict[str, Path]:
+    """Volumes and DICOM folders directly in a folder, by case name.
+
+    Raises:
+        InputError: no such folder, or two of them share a case name.
+    """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a data folder holds images/ and labels/")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith(VOLUME_SUFFIXES) or not path.is_file():
+        if path.name.startswith("."):
             continue
-        case = stem_of(path)
+        volume = path.is_file() and path.name.lower().endswith(VOLUME_SUFFIXES)
+        if not volume and not is_dicom_folder(path):
+            continue
+        case = stem_of(path) if volume else path.name
         if case in found:
             raise InputError(path, f"same case name as {found[case].name}", "keep one of the two files")
         found[case] = path

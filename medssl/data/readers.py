@@ -1,4 +1,8 @@
-"""MONAI image readers for what MONAI reads only with packages that we do without: HDF5, NRRD, MetaImage."""
+"""MONAI image readers for what MONAI reads only with packages that we do without.
+
+HDF5, NRRD, MetaImage and DICOM series: MONAI's own readers of these need ``itk``, ``pynrrd`` or ``pydicom``,
+and know no HDF5.
+"""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,6 +17,10 @@ from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 
 from medssl.errors import InputError
+
+SLICE_TOLERANCE = 0.1
+"""How far the distance between two slices may be from the usual one, as a share of it: positions are stored
+as rounded decimals."""
 
 
 class Volume(NamedTuple):
@@ -115,16 +123,78 @@ class SimpleITKReader(VolumeReader):
             if "File cannot be read" in str(error) and path.exists():
                 raise EOFError("the file ends before its data do") from error
             raise
-        dimension = image.GetDimension()
-        rank = min(dimension, 3)
-        affine = np.eye(4)
-        direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)
-        affine[:rank, :rank] = direction[:rank, :rank] @ np.diag(image.GetSpacing()[:rank])
-        affine[:rank, 3] = image.GetOrigin()[:rank]
-        array = sitk.GetArrayFromImage(image)
-        axes = tuple(reversed(range(dimension)))
-        vector = (dimension,) if image.GetNumberOfComponentsPerPixel() > 1 else ()
-        return Volume(array.transpose((*axes, *vector)), orientation_ras_lps(affine))
+        return _from_itk(image)
+
+
+class DicomSeriesReader(VolumeReader):
+    """A folder that holds one DICOM series of parallel, equidistant slices, through SimpleITK (GDCM).
+
+    The files' names do not matter: slices are ordered by their positions. Stored values are turned into
+    modality units (Hounsfield units for CT) by rescale slope and intercept.
+    """
+
+    suffixes = ()
+
+    def volume(self, path: Path) -> Volume:
+        """The series as one volume.
+
+        Raises:
+            InputError: there is no series in the folder, or more than one; slices differ in size or
+                orientation, stand twice, or are missing.
+        """
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+        if len(series) != 1:
+            fault = f"holds {len(series)} DICOM series" if series else "is a folder without a DICOM series"
+            raise InputError(path, fault, "put each series into a folder of its own, or name a file")
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), series[0])
+        return _from_itk(sitk.ReadImage(_stacked(path, files) if len(files) > 1 else files[0]))
+
+
+def _stacked(folder: Path, files: Sequence[str]) -> list[str]:
+    """The files in the order of their positions, refused where they are no regular stack.
+
+    GDCM goes back to the order of names where two slices share a position, and ITK stacks whatever it gets.
+    """
+    header = sitk.ImageFileReader()
+    origins, axes, sizes = [], [], []
+    for file in files:
+        header.SetFileName(file)
+        header.ReadImageInformation()
+        origins.append(header.GetOrigin())
+        axes.append(header.GetDirection())
+        sizes.append(header.GetSize()[:2])
+    if len(set(sizes)) > 1 or not np.allclose(axes, axes[0], atol=1e-3):
+        raise InputError(
+            folder, "holds DICOM slices of different size or orientation", "keep one orientation a folder"
+        )
+    normal = np.asarray(axes[0]).reshape(3, 3)[:, 2]
+    positions = np.asarray(origins) @ normal
+    order = np.argsort(positions, kind="stable")
+    steps = np.diff(positions[order])
+    usual = float(np.median(steps))
+    if np.abs(steps - usual).max() > SLICE_TOLERANCE * abs(usual):
+        worst = int(np.abs(steps - usual).argmax())
+        raise InputError(
+            folder,
+            f"has unevenly spaced DICOM slices ({steps[worst]:.3g} mm after "
+            f"{Path(files[order[worst]]).name}, {usual:.3g} mm elsewhere)",
+            "see that no slice is missing or stands twice",
+        )
+    return [files[index] for index in order]
+
+
+def _from_itk(image: sitk.Image) -> Volume:
+    """Array in index order and affine turned from LPS to RAS."""
+    dimension = image.GetDimension()
+    rank = min(dimension, 3)
+    affine = np.eye(4)
+    direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)
+    affine[:rank, :rank] = direction[:rank, :rank] @ np.diag(image.GetSpacing()[:rank])
+    affine[:rank, 3] = image.GetOrigin()[:rank]
+    array = sitk.GetArrayFromImage(image)
+    axes = tuple(reversed(range(dimension)))
+    vector = (dimension,) if image.GetNumberOfComponentsPerPixel() > 1 else ()
+    return Volume(array.transpose((*axes, *vector)), orientation_ras_lps(affine))
 
 
 def _paths(names: Sequence[str | Path] | str | Path) -> list[Path]:

@@ -55,7 +55,7 @@ def add_reference_boxes(
             "need margin_voxels >= 0, three sizes and axes of 0, 1, 2; "
             f"got {margin_voxels}, {min_size}, {axes}"
         )
-    loader = LoadCased("label", h5_spacing=h5_spacing)
+    loader = LoadCased("label", h5_spacing=h5_spacing, label_map=datalist.get("label_map"))
     hidden: dict[str, str] = datalist.get("hidden_labels", {})
     result = dict(datalist)
     for name in LISTS:

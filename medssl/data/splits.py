@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medssl.errors import unknown_name
+from medssl.errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,13 @@ class Split:
         title: the data set's name for a reader.
         classes: names of the class ids 0, 1, ...
         labeled_counts: the field's labelled fractions (``"10%"``) and how many cases each stands for.
-        training: cases in published order; the first N are the labelled ones.
+        training: cases in published order; of a volume data set the first N are the labelled ones.
         validation: the published validation list, empty where none is published.
-        test: the test list.
-        withdrawn: cases that the archive withdrew after the lists were published.
+        test: the test list, empty where none is published.
+        withdrawn: cases that the archive withdrew after the lists were published, with the reason.
+        partitions: labelled cases by name of the partition (natural images, whose labelled subsets are
+            drawn one by one), empty where the first N of ``training`` are the labelled ones.
+        sizes: lengths of the lists that are too large to be carried (COCO), by list name.
         source: the published lists, as ``owner/repository path``.
         note: what to know before using it.
     """
@@ -34,9 +37,27 @@ class Split:
     training: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
-    withdrawn: tuple[str, ...]
+    withdrawn: Mapping[str, str]
+    partitions: Mapping[str, tuple[str, ...]]
+    sizes: Mapping[str, int]
     source: str
     note: str
+
+    def partition(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Labelled and unlabelled cases of a partition such as ``"1_16"``: training without the labelled.
+
+        Raises:
+            InputError: no partition has this name.
+        """
+        if name not in self.partitions:
+            if not self.partitions:
+                raise InputError(
+                    f"split {self.name}", "carries no partitions", "take the first N of its training list"
+                )
+            raise unknown_name("partition", name, self.partitions)
+        labeled = self.partitions[name]
+        taken = set(labeled)
+        return labeled, tuple(case for case in self.training if case not in taken)
 
 
 def _folder() -> Path:
@@ -51,7 +72,7 @@ def split_names() -> list[str]:
 
 
 def read_split(name: str) -> Split:
-    """The published split called ``name`` (``la``, ``pancreas_ct``, ``brats2019``).
+    """The published split called ``name`` (``la``, ``pancreas_ct``, ``pascal_voc``, ...).
 
     Raises:
         InputError: no split has this name.
@@ -63,14 +84,23 @@ def read_split(name: str) -> Split:
         name=facts["name"],
         title=facts["title"],
         classes=tuple(facts["classes"]),
-        labeled_counts=facts["labeled_counts"],
-        training=tuple(facts["training"]),
-        validation=tuple(facts.get("validation", ())),
-        test=tuple(facts["test"]),
-        withdrawn=tuple(facts.get("withdrawn", ())),
+        labeled_counts=facts.get("labeled_counts", {}),
+        training=_cases(facts.get("training")),
+        validation=_cases(facts.get("validation")),
+        test=_cases(facts.get("test")),
+        withdrawn=facts.get("withdrawn", {}),
+        partitions={key: tuple(cases) for key, cases in facts.get("partitions", {}).items()},
+        sizes=facts.get("sizes", {}),
         source=facts["source"],
         note=facts["note"],
     )
+
+
+def _cases(stored: list[str] | dict[str, Any] | None) -> tuple[str, ...]:
+    """A list of cases; one that is numbered throughout is stored as a pattern and a count."""
+    if isinstance(stored, dict):
+        return tuple(stored["pattern"].format(number) for number in range(1, stored["count"] + 1))
+    return tuple(stored or ())
 
 
 def split_sha256(lists: Mapping[str, Iterable[str]]) -> str:

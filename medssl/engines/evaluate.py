@@ -15,7 +15,7 @@ from monai.engines import SupervisedEvaluator
 from numpy.typing import NDArray
 from torch import nn
 
-from medssl.data.loading import AFFINE_TOLERANCE
+from medssl.data.checks.volumes import AFFINE_TOLERANCE
 from medssl.engines.checkpoints import load_network
 from medssl.engines.inference import deployable
 from medssl.errors import InputError

@@ -79,7 +79,7 @@ def test_hdf5_forms_give_one_file_for_image_and_label(tmp_path, form):
     assert item["image"] == item["label"] == str(tmp_path / form.format(split.training[0]))
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".nhdr", ".mha", ".mhd"])
 def test_other_volume_formats_are_found(tmp_path, suffix):
     make_folder(tmp_path, read_split("la").training, suffix=suffix)
     assert build_datalist(tmp_path, dataset="la", labeled=8)["training"][0]["label"].endswith(suffix)
@@ -103,6 +103,21 @@ def test_empty_folder_is_refused_even_where_a_part_would_do(tmp_path):
 def test_withdrawn_cases_are_mentioned(tmp_path):
     make_folder(tmp_path, read_split("pancreas_ct").training)
     assert "withdrew" in build_datalist(tmp_path, dataset="pancreas_ct", labeled=6)["selection"]
+
+
+def test_the_cleaned_pancreas_list_leaves_both_withdrawn_scans_out(tmp_path):
+    split = read_split("pancreas_ct")
+    make_folder(tmp_path, (*split.training, *split.test))
+    published = build_datalist(tmp_path, dataset="pancreas_ct", labeled=12)
+    cleaned = build_datalist(tmp_path, dataset="pancreas_ct", labeled=12, exclude_withdrawn=True)
+    everyone = {case for key in ("training", "unlabeled", "test") for case in names(cleaned, key)}
+    assert everyone == {*split.training, *split.test} - {"image0025", "image0070"}
+    assert len(names(cleaned, "test")) == 19
+    assert names(cleaned, "training")[:6] == names(published, "training")[:6]
+    assert "withdrawn cases left out: image0025, image0070" in cleaned["selection"]
+    assert cleaned["split_sha256"] != published["split_sha256"]
+    with pytest.raises(InputError, match="no case of la was withdrawn"):
+        build_datalist(tmp_path, dataset="la", labeled=8, exclude_withdrawn=True)
 
 
 def test_labeled_case_without_label_is_refused_but_an_unlabeled_one_is_fine(tmp_path):
@@ -187,6 +202,31 @@ def test_folders_without_matching_files_are_named(tmp_path):
     touch(tmp_path / "images" / "a_0000.nrrd")
     with pytest.raises(InputError, match="same case name"):
         build_datalist(tmp_path, dataset="custom", labeled=1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ('{"1": "organ", "0": "background"}', ["background", "organ"]),
+        ('{"0": "background", "5": "organ"}', None),
+        ("3", None),
+    ],
+)
+def test_class_names_may_be_a_list_or_go_by_id(tmp_path, classes, expected):
+    make_folder(tmp_path, ["a", "b"])
+    (tmp_path / "dataset.json").write_text(f'{{"classes": {classes}}}')
+    assert build_datalist(tmp_path, dataset="phantom", labeled=1)["classes"] == expected
+
+
+def test_folders_of_dicom_files_are_cases(tmp_path):
+    for case in ("a", "b"):
+        touch(tmp_path / "images" / case / "1")
+        (tmp_path / "images" / case / "2").write_bytes(bytes(128) + b"DICM")
+    touch(tmp_path / "images" / "notes" / "readme")
+    touch(tmp_path / "labels" / "a.nii.gz")
+    datalist = build_datalist(tmp_path, dataset="phantom", labeled=1)
+    assert names(datalist, "training") + names(datalist, "unlabeled") == ["a", "b"]
+    assert datalist["training"][0]["image"] == str(tmp_path / "images" / "a")
 
 
 def test_broken_dataset_json_is_named(tmp_path):

@@ -94,7 +94,7 @@ def test_unreadable_datalist_is_refused(tmp_path):
 @pytest.fixture
 def valid(tmp_path):
     for name in ("a", "a_seg", "b", "c", "c_seg"):
-        (tmp_path / f"{name}.nii").touch()
+        (tmp_path / f"{name}.nii").write_text(name)
 
     def item(name, *keys):
         files = {"image": str(tmp_path / f"{name}.nii"), "label": str(tmp_path / f"{name}_seg.nii")}

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medssl.data import H5Reader, SimpleITKReader
+from medssl.data import DicomSeriesReader, H5Reader, LoadCased, SimpleITKReader
+from medssl.errors import InputError
+from tests.data.dicom import itk_image, write_series
 
 
 def test_affine_maps_voxels_to_the_points_that_simpleitk_maps_them_to(tmp_path):
@@ -41,3 +43,85 @@ def test_channels_must_share_a_grid(tmp_path):
 def test_h5_spacing_must_be_positive(spacing):
     with pytest.raises(ValueError, match="positive millimetres"):
         H5Reader(spacing=spacing)
+
+
+OBLIQUE = np.asarray(sitk.VersorTransform((1.0, 2.0, -1.0), 0.4).GetMatrix()).reshape(3, 3)
+FLIPPED = np.diag([-1.0, 1.0, -1.0])
+HU = np.random.default_rng(0).integers(-1000, 1500, (7, 6, 5)).astype(np.int16)
+
+
+@pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, FLIPPED, -np.eye(3)[:, [1, 0, 2]]])
+def test_dicom_series_holds_the_voxels_and_the_points_that_were_written(tmp_path, direction):
+    image = itk_image(HU, spacing=(0.7, 0.9, 2.5), direction=direction, origin=(10.0, -20.0, 30.0))
+    write_series(tmp_path / "series", image)
+    loaded = LoadCased("image")({"image": str(tmp_path / "series")})["image"]
+    sitk.WriteImage(image, str(tmp_path / "twin.nii.gz"))
+    twin = LoadCased("image")({"image": str(tmp_path / "twin.nii.gz")})["image"]
+    assert loaded.shape == twin.shape == (1, 7, 6, 5)
+    # GDCM orders the slices along their normal, so that a left-handed stack may come out reversed.
+    at = np.linalg.inv(twin.affine.numpy()) @ loaded.affine.numpy()
+    for index in np.ndindex(7, 6, 5):
+        there = tuple(np.rint(at @ [*index, 1])[:3].astype(int))
+        assert loaded[0][index] == twin[0][there] == HU[there]
+
+
+def test_dicom_series_equals_the_dataset_that_pydicom_reads(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    write_series(tmp_path / "series", itk_image(HU, spacing=(0.7, 0.9, 2.5)))
+    volume = DicomSeriesReader().volume(tmp_path / "series").array
+    for path in (tmp_path / "series").iterdir():
+        slice_ = pydicom.dcmread(path)
+        stored = slice_.pixel_array * slice_.RescaleSlope + slice_.RescaleIntercept
+        np.testing.assert_array_equal(volume[:, :, slice_.InstanceNumber - 1], stored.T)
+
+
+def test_irregular_dicom_folders_are_named(tmp_path):
+    image = itk_image(HU, spacing=(1.0, 1.0, 2.5))
+    write_series(tmp_path / "gap", image, skip=(2,))
+    write_series(tmp_path / "two", image)
+    write_series(tmp_path / "two" / "b", image, series="1.2.826.2")
+    for path in (tmp_path / "two" / "b").iterdir():
+        path.rename(tmp_path / "two" / f"b_{path.name}")
+    write_series(tmp_path / "twice", image)
+    write_series(tmp_path / "twice" / "b", image, skip=(0, 1, 2, 3))
+    for path in (tmp_path / "twice" / "b").glob("*.dcm"):
+        path.rename(tmp_path / "twice" / f"b_{path.name}")
+    (tmp_path / "none").mkdir()
+    faults = {
+        "gap": "unevenly spaced DICOM slices .5 mm after .* 2.5 mm elsewhere",
+        "two": "holds 2 DICOM series",
+        "twice": "unevenly spaced DICOM slices .0 mm after",
+        "none": "is a folder without a DICOM series",
+    }
+    for name, fault in faults.items():
+        with pytest.raises(InputError, match=fault) as caught:
+            LoadCased("image")({"image": str(tmp_path / name)})
+        assert caught.value.where == str(tmp_path / name)
+
+
+WRITERS = {
+    "nii.gz": sitk.WriteImage,
+    "nii": sitk.WriteImage,
+    "nrrd": sitk.WriteImage,
+    "nhdr": sitk.WriteImage,
+    "mha": sitk.WriteImage,
+    "mhd": sitk.WriteImage,
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, FLIPPED])
+def test_every_format_comes_back_with_its_voxels_and_its_affine(tmp_path, suffix, direction):
+    spacing, origin = (0.7, 0.9, 2.5), (10.0, -20.0, 30.0)
+    label = (HU % 5).astype(np.uint8)
+    item = {}
+    for key, array in (("image", HU), ("label", label)):
+        item[key] = str(tmp_path / f"{key}.{suffix}")
+        WRITERS[suffix](itk_image(array, spacing=spacing, direction=direction, origin=origin), item[key])
+    loaded = LoadCased(["image", "label"])(item)
+    np.testing.assert_array_equal(loaded["image"][0].numpy(), HU)
+    np.testing.assert_array_equal(loaded["label"][0].numpy(), label)
+    lps = np.eye(4)
+    lps[:3, :3], lps[:3, 3] = direction * np.asarray(spacing), origin
+    for key in ("image", "label"):
+        np.testing.assert_allclose(loaded[key].affine, np.diag([-1, -1, 1, 1]) @ lps, atol=1e-5)

@@ -33,6 +33,7 @@ def test_lists_equal_the_gathered_facts(name):
     assert list(split.test) == facts["test"]
     assert dict(split.labeled_counts) == facts["labeled_counts"]
     assert list(split.withdrawn) == facts.get("withdrawn", [])
+    assert all(reason for reason in split.withdrawn.values())
     stored = json.loads((ROOT / "data_splits" / f"{name}.json").read_text())
     alternative = facts.get("alternative")
     assert (alternative is None) == ("alternatives" not in stored)
@@ -41,13 +42,70 @@ def test_lists_equal_the_gathered_facts(name):
 
 
 def test_every_file_follows_the_schema():
-    required = {"schema", "name", "title", "modality", "classes", "data", "source", "note", "labeled_counts"}
+    table = (ROOT / "data_splits" / "README.md").read_text()
+    required = {"schema", "name", "title", "modality", "classes", "data", "source", "note"}
     optional = {"training", "validation", "test", "withdrawn", "alternatives"}
+    optional |= {"labeled_counts", "partitions", "sizes"}
+    assert all(f"`{key}`" in table for key in required | optional)
     for path in (ROOT / "data_splits").glob("*.json"):
         stored = json.loads(path.read_text())
         assert required <= set(stored) <= required | optional, path.name
         assert stored["name"] == path.stem
-        assert stored["schema"] == 1
+        assert f"`{path.name}`" in table
+        assert stored["schema"] == 2
+        assert "labeled_counts" in stored or "partitions" in stored
+        assert path.stat().st_size < 500_000
+        assert len(set(stored["classes"])) == len(stored["classes"])
+
+
+NATURAL = {
+    "pascal_voc": (21, 10582, 1449),
+    "cityscapes": (19, 2975, 500),
+    "ade20k": (150, 20210, 2000),
+}
+
+
+@pytest.mark.parametrize("name", NATURAL)
+def test_partitions_of_natural_images_equal_the_gathered_facts(name):
+    split = read_split(name)
+    assert (len(split.classes), len(split.training), len(split.validation)) == NATURAL[name]
+    assert not set(split.training) & set(split.validation)
+    for key in split.partitions:
+        labeled, unlabeled = split.partition(key)
+        assert len(set(labeled)) == len(labeled)
+        assert {*labeled, *unlabeled} == set(split.training)
+        assert len(labeled) + len(unlabeled) == len(split.training)
+    facts_file = ROOT.parent / "shared" / "splits" / f"{name}.json"
+    if not facts_file.is_file():
+        pytest.skip("the gathered split facts are not beside the repository")
+    facts = json.loads(facts_file.read_text())
+    expected = dict(facts["labeled"])
+    for group in ("blender", "blender_u2pl"):
+        expected |= {f"{group}/{key}": cases for key, cases in facts.get(f"labeled_{group}", {}).items()}
+    assert {key: list(cases) for key, cases in split.partitions.items()} == expected
+    for key in ("training", "validation"):
+        assert key not in facts or list(getattr(split, key)) == facts[key]
+
+
+def test_numbered_lists_are_written_out():
+    split = read_split("ade20k")
+    assert split.training[0] == "ADE_train_00000001"
+    assert split.training[-1] == "ADE_train_00020210"
+    assert split.validation[-1] == "ADE_val_00002000"
+
+
+def test_coco_carries_counts_only():
+    split = read_split("coco")
+    assert (len(split.classes), split.training, split.partitions) == (81, (), {})
+    assert split.sizes == {"training": 118287, "validation": 5000}
+    assert split.labeled_counts["1_512"] == 232
+
+
+def test_unknown_partition_suggests_the_nearest():
+    with pytest.raises(InputError, match="did you mean '1_16'"):
+        read_split("cityscapes").partition("1/16")
+    with pytest.raises(InputError, match="split la: carries no partitions"):
+        read_split("la").partition("8")
 
 
 def test_unknown_split_suggests_the_nearest_name():

@@ -1,0 +1,55 @@
+"""``medssl review``: is the order of the worklist any good, and what reviewers corrected."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+
+def add_review(commands: Any) -> None:
+    """``medssl review evaluate`` and ``medssl review collect``."""
+    parser = commands.add_parser("review", help="judge a worklist, or take corrections back into training")
+    inner = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    evaluate = inner.add_parser("evaluate", help="compare a review folder with references")
+    evaluate.add_argument("review", help="folder of medssl predict")
+    evaluate.add_argument("--labels", required=True, help="folder with <case>.nii.gz")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.set_defaults(run=_evaluate)
+    collect = inner.add_parser("collect", help="write a datalist in which corrected cases are labelled")
+    collect.add_argument("review", help="folder of medssl predict")
+    collect.add_argument("--corrected", required=True, help="folder with <case>_seg.nii.gz")
+    collect.add_argument("--datalist", required=True, help="the datalist that was predicted")
+    collect.add_argument("--out", required=True, help="the new datalist; nothing is overwritten")
+    collect.set_defaults(run=_collect)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from medssl.review.triage import evaluate_review
+
+    triage = evaluate_review(arguments.review, arguments.labels)
+    if arguments.json:
+        print(json.dumps(asdict(triage)))
+        return 0
+    print(f"{triage.cases} cases, mean error (1 - Dice) {triage.mean_error:.4f}")
+    print(
+        f"area under risk-coverage {triage.aurc:.4f} "
+        f"(random order {triage.aurc_random:.4f}, best possible {triage.aurc_best:.4f})"
+    )
+    print(f"rank correlation of priority and error {triage.rank_correlation:.3f} (p = {triage.p_value:.3g})")
+    first, best = triage.found_first, triage.found_first_best
+    print(f"error in the first fifth of the list {first:.1%} (best possible {best:.1%})")
+    return 0
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    from medssl.review.corrections import collect_corrections
+
+    labeled, stay = collect_corrections(
+        arguments.review, corrected=arguments.corrected, datalist=arguments.datalist, out=arguments.out
+    )
+    print(f"{len(labeled)} corrected cases are labelled in {arguments.out}")
+    if stay:
+        print(
+            f"{len(stay)} stay where they are, since they are not in the unlabelled list: {', '.join(stay)}"
+        )
+    return 0

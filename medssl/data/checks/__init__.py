@@ -1,0 +1,1 @@
+"""What can be wrong with a data set: one set of findings for ``medssl check``, training and prediction."""

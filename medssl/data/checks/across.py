@@ -1,0 +1,134 @@
+"""Findings that need all cases side by side: repeats, outliers, classes that nobody shows."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from medssl.data.checks.cases import CheckedCase, Scan
+from medssl.data.checks.findings import Finding
+from medssl.data.checks.fingerprints import find_alike
+from medssl.data.checks.volumes import channel_fault
+
+OUTLIER_FACTOR = 1.5
+"""A spacing is no outlier below this factor from the median, however alike the others are."""
+
+OUTLIER_DEVIATIONS = 5.0
+"""Robust standard deviations (1.4826 MAD) of log spacing beyond which a spacing is an outlier."""
+
+
+def set_findings(
+    cases: Sequence[CheckedCase],
+    *,
+    num_classes: int | None = None,
+    patients: dict[str, str] | None = None,
+    known_pairs: frozenset[frozenset[str]] = frozenset(),
+) -> Iterator[Finding]:
+    """Findings across cases.
+
+    Args:
+        cases: all cases, opened.
+        num_classes: number of classes, None where it is not known.
+        patients: patient by case; two scans of one patient in one list are no finding for looking alike.
+        known_pairs: pairs of case names that are reported as one scan already.
+    """
+    found = [(case, case.scan) for case in cases if case.scan is not None]
+    yield from _channels(found)
+    yield from _spacing(found)
+    yield from _absent_classes(found, num_classes)
+    same: set[frozenset[str]] = set(known_pairs)
+    for finding, pair in _same_scans(found, known_pairs):
+        same.add(pair)
+        yield finding
+    yield from _near_duplicates(found, same, patients or {})
+
+
+def _channels(found: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
+    counts = Counter(scan.channels for _, scan in found)
+    if len(counts) > 1:
+        expected = max(counts, key=lambda channels: (counts[channels], -channels))
+        for case, scan in found:
+            if scan.channels != expected:
+                fault = channel_fault(scan.file, scan.channels, expected)
+                yield _named(fault, case)
+
+
+def _spacing(found: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
+    if len(found) < 4:  # too few to say which one is the odd one out
+        return
+    logs = np.log([sorted(scan.spacing) for _, scan in found])
+    median = np.median(logs, axis=0)
+    spread = 1.4826 * np.median(np.abs(logs - median), axis=0)
+    limit = np.maximum(np.log(OUTLIER_FACTOR), OUTLIER_DEVIATIONS * spread)
+    usual = " x ".join(f"{value:.3g}" for value in np.exp(median))
+    for (case, scan), far in zip(found, (np.abs(logs - median) > limit).any(axis=1), strict=True):
+        if far:
+            spacing = " x ".join(f"{value:.3g}" for value in sorted(scan.spacing))
+            fault = f"has a spacing of {spacing} mm (sorted), the median is {usual} mm"
+            remedy = "see that its header is right, and train at one spacing"
+            yield _named(Finding("spacing-outlier", scan.file, fault, remedy), case)
+
+
+def _absent_classes(found: Sequence[tuple[CheckedCase, Scan]], num_classes: int | None) -> Iterator[Finding]:
+    shown: dict[str, set[int]] = defaultdict(set)
+    for case, scan in found:
+        if scan.class_ml is not None:
+            shown[case.split] |= scan.class_ml.keys()
+    everywhere = set.union(*shown.values()) if shown else set()
+    wanted = set(range(1, num_classes)) if num_classes is not None else everywhere - {0, 255}
+    for split, ids in shown.items():
+        for absent in sorted(wanted - ids):
+            fault = f"no label shows class {absent}"
+            remedy = "label a case that does" if split == "training" else "add a case that does"
+            yield Finding("class-absent", f"list {split!r}", fault, remedy, split=split)
+
+
+def _same_scans(
+    found: Sequence[tuple[CheckedCase, Scan]], known: frozenset[frozenset[str]]
+) -> Iterator[tuple[Finding, frozenset[str]]]:
+    groups: dict[str, list[tuple[CheckedCase, Scan]]] = defaultdict(list)
+    for case, scan in found:
+        if scan.look is not None:
+            groups[scan.content].append((case, scan))
+    for group in groups.values():
+        for (one, first), (other, second) in combinations(group, 2):
+            pair = frozenset({one.case, other.case})
+            if pair in known or first.file == second.file:
+                continue
+            across = one.split != other.split
+            fault = (
+                f"holds the same voxels as {Path(first.file).name} (case {one.case!r} in {one.split!r}, "
+                f"case {other.case!r} in {other.split!r})"
+            )
+            code = "same-scan-across-lists" if across else "same-scan"
+            finding = Finding(code, second.file, fault, "keep one of the two", other=one.case)
+            yield _named(finding, other), pair
+
+
+def _near_duplicates(
+    found: Sequence[tuple[CheckedCase, Scan]], same: set[frozenset[str]], patients: dict[str, str]
+) -> Iterator[Finding]:
+    looking = [(case, scan) for case, scan in found if scan.look is not None]
+    for first, second, similarity in find_alike([scan.look for _, scan in looking if scan.look is not None]):
+        (one, sooner), (other, scan) = looking[first], looking[second]
+        patient = patients.get(one.case)
+        known = patient is not None and patient == patients.get(other.case) and one.split == other.split
+        if known or frozenset({one.case, other.case}) in same or sooner.file == scan.file:
+            continue
+        fault = (
+            f"looks like case {one.case!r} (similarity {similarity:.3f}; {one.case!r} in {one.split!r}, "
+            f"{other.case!r} in {other.split!r})"
+        )
+        remedy = (
+            "see whether they are one scan or one patient; if so, keep them in one list"
+            if one.split != other.split
+            else "see whether they are one scan; if so, keep one"
+        )
+        yield _named(Finding("near-duplicate", f"case {other.case!r}", fault, remedy, other=one.case), other)
+
+
+def _named(finding: Finding, case: CheckedCase) -> Finding:
+    return replace(finding, case=case.case, split=case.split)

@@ -1,0 +1,216 @@
+"""Faults of a volume that has been read: its grid, its intensities, its class ids."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medssl.data.checks.findings import Finding
+
+AFFINE_TOLERANCE = 0.05
+"""How far, in voxels, a corner of the label may lie from the same corner of the image: writers round
+orientations to 32 bits, which moves corners by thousandths of a voxel."""
+
+INTEGER_TOLERANCE = 1e-3
+"""How far a stored class id may be from a whole number: a scaled NIfTI stores 2 as 1.99999."""
+
+PLAUSIBLE_MM = (0.01, 20.0)
+"""Spacings outside this range are more likely in micrometres or metres."""
+
+SHEAR_TOLERANCE = 0.01
+"""Cosine between two axes from which an affine counts as sheared: half a degree."""
+
+IGNORED_ID = 255
+"""Id of voxels that nobody labelled; the losses leave them out."""
+
+
+def volume_faults(volume: MetaTensor) -> Iterator[Finding]:
+    """Faults of the array and the affine of any volume ``(C, X, Y, Z)``."""
+    where = str(volume.meta["filename_or_obj"])
+    if volume.ndim != 4 or min(volume.shape[1:]) < 2:
+        yield Finding(
+            "not-a-volume",
+            where,
+            f"is not a volume (its shape is {times(volume)})",
+            "a volume has three axes",
+        )
+    yield from affine_faults(where, volume.affine.numpy())
+
+
+def affine_faults(where: str, affine: NDArray[np.floating]) -> Iterator[Finding]:
+    """An affine that is not finite or maps the volume onto less than three dimensions."""
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3].astype(np.float64))) < 1e-12:
+        yield Finding(
+            "affine", where, "has an affine or spacing that cannot be inverted", "repair its header"
+        )
+
+
+def image_faults(image: MetaTensor, *, channels: int | None = None) -> Iterator[Finding]:
+    """Faults of intensities, and of the number of channels where one is expected."""
+    where, values = str(image.meta["filename_or_obj"]), image.as_tensor()
+    if channels is not None and len(values) != channels:
+        yield channel_fault(where, len(values), channels)
+    # The sum is finite where all are; only a large scan overflows it, and is then looked at again.
+    if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
+        nan, infinite = int(values.isnan().sum()), int(values.isinf().sum())
+        counts = " and ".join(f"{n} {name}" for n, name in ((nan, "NaN"), (infinite, "infinite")) if n)
+        yield Finding(
+            "not-finite",
+            where,
+            f"holds {counts} of {values.numel()} voxels",
+            "replace them by the background value and save it again",
+        )
+    elif values.numel():
+        low, high = values.aminmax()
+        if low == high:
+            yield Finding(
+                "constant",
+                where,
+                f"holds {float(low):g} in every voxel",
+                "export the scan again, or leave it out",
+            )
+
+
+def channel_fault(where: str, found: int, expected: int) -> Finding:
+    """An image with other channels than the rest, such as a film among single volumes."""
+    return Finding(
+        "channels",
+        where,
+        f"has {found} channel{'s' * (found > 1)}, expected {expected}",
+        "separate the frames, or keep the same channels in every image",
+    )
+
+
+def label_faults(label: MetaTensor) -> Iterator[Finding]:
+    """Faults of a label map as stored, before its values are rounded to class ids."""
+    where, values = str(label.meta["filename_or_obj"]), label.as_tensor()
+    if len(values) != 1:
+        yield Finding(
+            "label-channels", where, f"is a label with {len(values)} channels", "save one map of class ids"
+        )
+    # NaN compares false with everything, so it fails here as well.
+    if not ((values - values.round()).abs() <= INTEGER_TOLERANCE).all():
+        yield Finding(
+            "label-values",
+            where,
+            "is a label with values that are not whole numbers",
+            "save class ids; resample labels with nearest neighbour",
+        )
+
+
+def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = False) -> Iterator[Finding]:
+    """Class ids below zero or beyond the classes.
+
+    Args:
+        label: map of class ids; 255 marks voxels that nobody labelled.
+        num_classes: number of classes, None where it is not known.
+        mapped: whether ids were mapped before, for the words.
+    """
+    where, ids = str(label.meta["filename_or_obj"]), label.as_tensor()
+    low, high = (int(value) for value in ids.aminmax())
+    if low < 0:
+        unnamed = ", which label_map does not name" if mapped else ""
+        yield Finding(
+            "label-negative",
+            where,
+            f"is a label with the negative id {low}{unnamed}",
+            f'number classes from 0, or map it: "label_map": {{"{low}": 0}}',
+        )
+    if num_classes is None or high < num_classes:
+        return
+    beyond = [k for k in torch.unique(ids).tolist() if k >= num_classes and k != IGNORED_ID]
+    if beyond:
+        some = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
+        yield Finding(
+            "label-range",
+            where,
+            f"is a label with the id{'s' * (len(beyond) > 1)} {some}; the {num_classes} classes are "
+            f"0 to {num_classes - 1}",
+            f'correct the number of classes, or map it: "label_map": {{"{beyond[0]}": 0}}',
+        )
+
+
+def class_warnings(ids: MetaTensor, *, num_classes: int | None) -> Iterator[Finding]:
+    """A label without foreground, or with voxels that nobody labelled."""
+    where, values = str(ids.meta["filename_or_obj"]), ids.as_tensor()
+    if not (values > 0).any():
+        yield Finding(
+            "label-empty", where, "is a label with background only", "see that the structure is really absent"
+        )
+    if (num_classes is None or num_classes <= IGNORED_ID) and (values == IGNORED_ID).any():
+        yield Finding(
+            "label-255",
+            where,
+            "is a label with the id 255, which counts as not labelled",
+            "map it to a class if it is meant for one; such voxels cannot be scored",
+        )
+
+
+def geometry_warnings(image: MetaTensor) -> Iterator[Finding]:
+    """A spacing that nobody scans with, and axes that are not at right angles."""
+    where = str(image.meta["filename_or_obj"])
+    axes = image.affine[:3, :3].to(torch.float64)
+    spacing = axes.norm(dim=0)
+    if float(spacing.min()) < PLAUSIBLE_MM[0] or float(spacing.max()) > PLAUSIBLE_MM[1]:
+        yield Finding(
+            "spacing-implausible",
+            where,
+            f"has a spacing of {' x '.join(f'{value:.3g}' for value in spacing)} mm",
+            "see that its header is in mm",
+        )
+    cosines = (axes / spacing).T @ (axes / spacing) - torch.eye(3, dtype=torch.float64)
+    if (worst := float(cosines.abs().max())) > SHEAR_TOLERANCE:
+        angle = math.degrees(math.asin(min(worst, 1.0)))
+        yield Finding(
+            "sheared",
+            where,
+            f"has axes that are {angle:.2g} degrees off a right angle",
+            "resample it to an orthogonal grid (a tilted gantry?)",
+        )
+
+
+def size_warnings(image: MetaTensor, roi: Sequence[int] | None) -> Iterator[Finding]:
+    """A volume smaller than the patch."""
+    if roi is not None and any(n < r for n, r in zip(image.shape[1:], roi, strict=True)):
+        yield Finding(
+            "small",
+            str(image.meta["filename_or_obj"]),
+            f"is {times(image)} voxels, smaller than the patch ({' x '.join(map(str, roi))})",
+            "it will be padded; choose a smaller patch if many are",
+        )
+
+
+def grid_faults(image: MetaTensor, label: MetaTensor) -> Iterator[Finding]:
+    """A label that is not on the grid of its image."""
+    where, other = str(label.meta["filename_or_obj"]), Path(image.meta["filename_or_obj"]).name
+    if image.shape[1:] != label.shape[1:]:
+        yield Finding(
+            "label-shape",
+            where,
+            f"is {times(label)} voxels, its image {other} {times(image)}",
+            "resample the label to the image's grid",
+        )
+        return
+    last = torch.tensor(image.shape[1:], dtype=torch.float64) - 1
+    corners = torch.cartesian_prod(*(torch.stack([torch.zeros_like(n), n]) for n in last))
+    corners = torch.cat([corners, torch.ones(8, 1, dtype=torch.float64)], dim=1)
+    change = (label.affine - image.affine).to(torch.float64)
+    moved = (corners @ change.T)[:, :3].norm(dim=1).max()
+    voxel = image.affine[:3, :3].norm(dim=0).min()
+    if moved > AFFINE_TOLERANCE * voxel:
+        yield Finding(
+            "label-affine",
+            where,
+            f"lies elsewhere than its image {other} (a corner is {moved:.3g} mm away: affines differ)",
+            "resample it to the image's grid, or correct its header",
+        )
+
+
+def times(volume: Tensor) -> str:
+    """``"12 x 10 x 8"``, the shape behind the channel axis."""
+    return " x ".join(str(size) for size in volume.shape[1:])

@@ -1,0 +1,246 @@
+import json
+import os
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from medssl.data import LoadCased, load_datalist, validate_datalist
+from medssl.data.checks.findings import CODES, CaseError, Finding, refuse
+from medssl.data.checks.run import check_datalist
+from medssl.errors import InputError
+from tests.data.checks.damage import Folder, damaged_folder, noise
+
+ROI = (14, 12, 10)
+DATALIST_LEVEL = {
+    "entry",
+    "case-twice",
+    "file-twice",
+    "copy-across-lists",
+    "patient-across-lists",
+    "label-is-image",
+    "same-scan-across-lists",
+}
+"""Errors that no single file shows."""
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    folder, expected = damaged_folder(tmp_path_factory.mktemp("damage") / "set")
+    path = folder.write()
+    return path, expected, check_datalist(path, roi=ROI, jobs=2)
+
+
+def test_every_kind_of_damage_is_named_in_one_pass(checked):
+    _, expected, result = checked
+    found = defaultdict(set)
+    for finding in result.findings:
+        found[finding.case].add(finding.code)
+    assert len(expected) > 45
+    assert found.pop("") == {"entry"}
+    assert found == {case: codes for case, codes in expected.items() if codes}
+
+
+def test_findings_are_lines_with_a_remedy_worst_first(checked):
+    _, _, result = checked
+    order = [("error", "warning", "note").index(finding.severity) for finding in result.findings]
+    assert order == sorted(order)
+    for finding in result.findings:
+        assert "\n" not in str(finding.error())
+        assert finding.where
+        assert finding.remedy
+    assert len(set(result.findings)) == len(result.findings)
+
+
+def test_loading_refuses_every_error_with_the_words_of_the_check(checked):
+    path, _, result = checked
+    refused = []
+    items = {
+        (name, item["case"]): item
+        for name in ("training", "validation", "test")
+        for item in load_datalist(path, refused=refused)[name]
+    }
+    load = LoadCased(["image", "label"], in_channels=1, num_classes=2)
+    errors = defaultdict(list)
+    for finding in result.findings:
+        if finding.severity == "error" and finding.code not in DATALIST_LEVEL:
+            errors[finding.split, finding.case].append(str(finding.error()))
+    assert len(errors) > 25
+    for key, item in items.items():
+        if key in errors:
+            with pytest.raises(InputError) as caught:
+                load(item)
+            assert str(caught.value) in errors[key]
+        elif key[1] != "image-as-label":
+            load(item)
+
+
+def test_validation_refuses_a_datalist_with_the_words_of_the_check(checked):
+    path, _, result = checked
+    refused = []
+    datalist = load_datalist(path, refused=refused)
+    with pytest.raises(InputError) as caught:
+        validate_datalist(datalist)
+    assert str(caught.value) in {str(finding.error()) for finding in result.findings}
+    said = [str(finding.error()) for finding in result.findings if finding.code == "entry"]
+    assert said == [str(error) for error in refused]
+
+
+@pytest.mark.parametrize(
+    ("cases", "code"),
+    [
+        (["copied", "copy"], "copy-across-lists"),
+        (["linked", "link"], "file-twice"),
+        (["patient-a1", "patient-a2"], "patient-across-lists"),
+        (["good1"], "case-twice"),
+        (["missing-label"], "missing-file"),
+        (["zero-byte"], "empty-file"),
+        (["loop"], "path"),
+        (["image-as-label"], "label-is-image"),
+        (["good0", "patient-b1", "patient-b2", "original", "same-voxels-test"], None),
+    ],
+)
+def test_validation_finds_what_needs_no_volume(checked, cases, code):
+    path, _, result = checked
+    datalist = load_datalist(path, refused=[])
+    for name in ("training", "unlabeled", "validation", "test"):
+        datalist[name] = [item for item in datalist[name] if item["case"] in cases]
+    if code is None:
+        validate_datalist(datalist)
+        return
+    with pytest.raises(CaseError) as caught:
+        validate_datalist(datalist)
+    assert caught.value.code == code
+    assert str(caught.value) in {str(finding.error()) for finding in result.findings}
+
+
+def test_label_of_an_unlabeled_case_is_never_opened(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.add("a")
+    _, label = folder.add("u", split="unlabeled")
+    label.write_bytes(b"not a label")
+    folder.lists["unlabeled"][0]["label"] = "labels/u.nii.gz"
+    folder.extra["hidden_labels"] = {"u": "labels/u.nii.gz"}
+    opened = []
+    real = LoadCased.volume
+    monkeypatch.setattr(
+        LoadCased, "volume", lambda self, paths, name: opened.append(paths) or real(self, paths, name)
+    )
+    path = folder.write()
+    result = check_datalist(path)
+    assert [(finding.severity, finding.code) for finding in result.findings] == [("note", "label-ignored")]
+    assert [p.name for paths in opened for p in paths] == ["a.nii.gz", "a.nii.gz", "u.nii.gz"]
+    assert opened[-1][0].parent.name == "images"
+    datalist = load_datalist(path)
+    validate_datalist(datalist)
+    assert set(LoadCased(["image", "label"])(datalist["unlabeled"][0])) == {"image", "case"}
+
+
+def test_file_without_permission(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    image, _ = folder.add("a")
+    image.chmod(0)
+    if os.access(image, os.R_OK):  # root may read anything: let the system say no
+        real = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: path != image and real(path, mode))
+    path = folder.write()
+    (finding,) = check_datalist(path).findings
+    assert finding.code == "permission"
+    assert "Permission denied" in finding.fault
+    with pytest.raises(CaseError) as caught:
+        LoadCased("image")({"image": str(image)})
+    assert str(caught.value) == str(finding.error())
+    with pytest.raises(CaseError, match="Permission denied"):
+        validate_datalist(load_datalist(path))
+
+
+def test_sound_folder_has_no_finding_and_true_statistics(tmp_path):
+    folder = Folder(tmp_path)
+    for case, split in (("a", "training"), ("b", "training"), ("c", "test"), ("d", "unlabeled")):
+        folder.add(case, split=split)
+    folder.extra["classes"] = ["background", "blob"]
+    result = check_datalist(folder.write(), roi=(8, 8, 8))
+    assert result.findings == ()
+    facts = result.statistics
+    assert list(facts) == ["training", "unlabeled", "test", "all"]
+    assert facts["training"]["cases"] == 2
+    for spread, value in zip(facts["all"]["spacing_mm"], (0.7, 0.8, 2.5), strict=True):
+        assert spread == pytest.approx({"min": value, "median": value, "max": value})
+    assert [spread["max"] for spread in facts["test"]["size"]] == [14, 12, 10]
+    means = [float(noise(number).mean()) for number in (1, 2)]
+    assert facts["training"]["intensity"]["mean"]["min"] == pytest.approx(min(means), rel=1e-5)
+    assert facts["training"]["intensity"]["mean"]["max"] == pytest.approx(max(means), rel=1e-5)
+    blob = facts["all"]["class_ml"]["1"]
+    assert (blob["name"], blob["cases"]) == ("blob", 3)
+    assert blob["median"] == pytest.approx(125 * 0.7 * 0.8 * 2.5 / 1000)
+    assert facts["unlabeled"]["labels"] == 0
+
+
+def test_label_map_is_applied_before_the_classes_are_held_against_it(tmp_path):
+    folder = Folder(tmp_path)
+    folder.add("a", label=np.full((14, 12, 10), 4, np.uint8))
+    path = folder.write()
+    assert [finding.code for finding in check_datalist(path, num_classes=2).findings] == [
+        "label-range",
+        "class-absent",
+    ]
+    folder.extra["label_map"] = {"4": 1}
+    assert check_datalist(folder.write(), num_classes=2).findings == ()
+
+
+def test_withdrawn_repeats_of_the_pancreas_split_are_said_with_their_list(tmp_path):
+    folder = Folder(tmp_path)
+    for case, split in (("image0001", "training"), ("image0070", "unlabeled"), ("image0025", "test")):
+        folder.add(case, split=split)
+    found = [f for f in check_datalist(folder.write()).findings if f.code == "withdrawn"]
+    assert {(f.case, f.split, f.severity) for f in found} == {
+        ("image0070", "unlabeled", "warning"),
+        ("image0025", "test", "warning"),
+    }
+    assert "'test'" in next(f.fault for f in found if f.case == "image0025")
+    folder.add("someone", split="unlabeled")  # no longer this split, unless the datalist says so
+    assert not any(f.code == "withdrawn" for f in check_datalist(folder.write()).findings)
+    folder.extra["name"] = "pancreas_ct"
+    assert sum(f.code == "withdrawn" for f in check_datalist(folder.write()).findings) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"training": [{"image": "a"},,]}',
+        '{"training": [], "training": []}',
+        '{"training": [{"image": "a", "image": "b", "label": "c"}]}',
+        "[" * 100_000,
+        '{"training": 3}',
+    ],
+)
+def test_datalist_that_is_none_is_refused(tmp_path, content):
+    path = tmp_path / "d.json"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        check_datalist(path)
+    assert caught.value.where.startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("argument", [{"jobs": 0}, {"num_classes": 1}, {"roi": (8, 8)}, {"roi": (8, 8, 0)}])
+def test_argument_out_of_range_is_refused(tmp_path, argument):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps({"training": [{"image": "a.nii", "label": "b.nii"}]}))
+    with pytest.raises(InputError):
+        check_datalist(path, **argument)
+
+
+def test_warnings_pass_and_errors_do_not():
+    warning = Finding("small", "a", "is small", "pad it")
+    refuse([warning])
+    with pytest.raises(CaseError) as caught:
+        refuse([warning, Finding("constant", "a", "is constant", "leave it out")])
+    assert caught.value.code == "constant"
+    with pytest.raises(ValueError, match="'smal'"):
+        Finding("smal", "a", "b", "c")
+
+
+def test_every_code_is_found_by_these_tests(checked):
+    elsewhere = {"permission", "unlabeled-keys", "withdrawn", "class-absent"}
+    assert {finding.code for finding in checked[2].findings} | elsewhere == set(CODES)
