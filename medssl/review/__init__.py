@@ -1,5 +1,13 @@
 """Predictions that a clinician can open."""
 
 from medssl.review.maps import MapWriter, write_like
+from medssl.review.package import PackageOptions, PackageResult, run_package, write_review_package
 
-__all__ = ["MapWriter", "write_like"]
+__all__ = [
+    "MapWriter",
+    "PackageOptions",
+    "PackageResult",
+    "run_package",
+    "write_like",
+    "write_review_package",
+]

@@ -72,9 +72,12 @@ def write_like(
         image.set_qform(affine, 1)
         image.set_sform(affine, 1)
         image.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary:
-        data = image.to_bytes()
-        temporary.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(raw)
 
 
 class MapWriter:

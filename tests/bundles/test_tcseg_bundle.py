@@ -128,9 +128,10 @@ def test_inference_writes_maps_in_the_geometry_of_the_scans(phantoms, trained, t
         output_dir=str(tmp_path),
         cases=["phantom_001", "phantom_004"],
     )
-    names = sorted(path.name for path in tmp_path.iterdir())
     kinds = ("confidence", "seg", "uncertainty")
+    names = sorted(path.name for path in tmp_path.glob("*.nii.gz"))
     assert names == [f"{c}_{kind}.nii.gz" for c in ("phantom_001", "phantom_004") for kind in kinds]
+    assert {"worklist.csv", "index.html", "labels.txt", "labels.ctbl"} <= {p.name for p in tmp_path.iterdir()}
     scan = nib.load(phantoms / "images" / "phantom_001.nii.gz")
     confidence, seg, uncertainty = (nib.load(tmp_path / f"phantom_001_{kind}.nii.gz") for kind in kinds)
     for image in (seg, confidence, uncertainty):

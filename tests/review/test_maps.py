@@ -10,17 +10,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 import yaml
 from monai.bundle import ConfigParser
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from torch import nn
 
 from medssl.errors import InputError
 from medssl.review import write_like
 
-THRESHOLD = 0.5
+from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
+
 MAPS = ("seg", "confidence", "uncertainty")
 
 # What inference.yaml wires, without the settings of a data set.
@@ -85,53 +84,6 @@ evaluator:
 """
 
 
-class Threshold(nn.Module):
-    """Foreground where the intensity is above the threshold."""
-
-    def forward(self, x):
-        return torch.cat([THRESHOLD - x, x - THRESHOLD], 1) * 40
-
-
-def body(shape, spacing, seed=0):
-    """A smooth blob off the centre on a background of zeros; values in [0, 1]."""
-    rng = np.random.default_rng(seed)
-    centre = np.array(shape) * spacing * (0.42, 0.55, 0.5)
-    grid = np.stack(
-        np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij")
-    )
-    distance = np.linalg.norm(
-        (grid - centre.reshape(3, 1, 1, 1)) / np.array([1, 0.8, 1.2]).reshape(3, 1, 1, 1), axis=0
-    )
-    noise = ndimage.gaussian_filter(rng.normal(size=shape), 2) * 0.3
-    return np.where(distance < 14, np.clip(1 - distance / 16 + noise, 0.06, 1), 0).astype(np.float32)
-
-
-def affine(spacing, *, flips=(1, 1, 1), degrees=(0, 0, 0), axes=(0, 1, 2)):
-    made = np.eye(4)
-    rotation = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
-    made[:3, :3] = rotation @ np.diag(flips)[:, list(axes)] @ np.diag(spacing)
-    made[:3, 3] = [31.3, -57.9, 12.25]
-    return made
-
-
-SPACING = (0.8, 1.1, 1.6)
-AFFINES = {
-    "upright": affine(SPACING),
-    "flipped": affine(SPACING, flips=(-1, -1, 1)),
-    "permuted": affine(SPACING, flips=(1, -1, -1), axes=(2, 0, 1)),
-    "oblique": affine(SPACING, flips=(-1, 1, -1), degrees=(12, -21, 34)),
-}
-
-
-def save_scan(path, values, made, *, sform_code=1, qform_code=1, units=("mm", "sec"), qform=None):
-    image = nib.Nifti1Image(values, made)
-    image.set_sform(made, sform_code)
-    image.set_qform(made if qform is None else qform, qform_code)
-    image.header.set_xyzt_units(*units)
-    nib.save(image, path)
-    return path
-
-
 def predict(cases, out, *, spacing=None, h5_spacing=1.0, overwrite=False):
     parser = ConfigParser(yaml.safe_load(CONFIG))
     parser["imports"] = [
@@ -143,23 +95,8 @@ def predict(cases, out, *, spacing=None, h5_spacing=1.0, overwrite=False):
     settings = {"cases": cases, "out": str(out), "spacing": spacing, "h5_spacing": h5_spacing}
     for key, value in {**settings, "overwrite": overwrite}.items():
         parser[key] = value
-    parser["network"] = {"_target_": f"{__name__}.Threshold"}
+    parser["network"] = {"_target_": f"{Threshold.__module__}.Threshold"}
     parser.get_parsed_content("evaluator").run()
-
-
-def assert_same_geometry(written, scan):
-    """By nibabel, field by field, and by SimpleITK, which reads the header for itself."""
-    mine, theirs = nib.load(written), nib.load(scan)
-    assert mine.shape == theirs.shape
-    np.testing.assert_array_equal(mine.affine, theirs.affine)
-    np.testing.assert_array_equal(mine.get_qform(), theirs.get_qform())
-    for field in ("sform_code", "qform_code", "xyzt_units"):
-        assert mine.header[field] == theirs.header[field]
-    ours, its = sitk.ReadImage(str(written)), sitk.ReadImage(str(scan))
-    assert ours.GetSize() == its.GetSize()
-    assert ours.GetSpacing() == its.GetSpacing()
-    assert ours.GetOrigin() == its.GetOrigin()
-    assert ours.GetDirection() == its.GetDirection()
 
 
 @pytest.mark.parametrize("name", AFFINES)
@@ -296,7 +233,7 @@ def test_the_same_volume_gives_the_same_bytes_and_a_failed_write_leaves_nothing(
         monkeypatch.setattr("time.time", lambda clock=clock: clock)
         write_like(tmp_path / f"{name}.nii.gz", label, reference_file=scan, affine=np.eye(4))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
-    monkeypatch.setattr(gzip, "compress", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(gzip, "GzipFile", lambda **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_like(tmp_path / "c.nii.gz", label, reference_file=scan, affine=np.eye(4))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz", "scan.nii.gz"]

@@ -1,0 +1,197 @@
+"""Does the worklist put the bad cases first? Risk and coverage of a reviewed batch."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import stats
+
+from medssl.data import LoadCased
+from medssl.data.layout import VOLUME_SUFFIXES
+from medssl.errors import InputError, find_input_error
+from medssl.files import atomic_path, write_text
+from medssl.metrics import dice
+from medssl.review.worklist import read_side_cars
+
+FIRST = 0.2
+"""Share of the list that a reviewer with little time looks at."""
+
+
+@dataclass(frozen=True)
+class Triage:
+    """How well priorities follow errors; the error of a case is one minus its mean Dice over classes.
+
+    Attributes:
+        cases: number of cases.
+        mean_error: over all of them.
+        aurc: area under the risk-coverage curve: mean error of what is accepted unseen, over all shares of
+            the list that may be accepted, surest first (El-Yaniv and Wiener 2010, of whole cases).
+        aurc_random: what a list in random order has on average, which is ``mean_error``.
+        aurc_best: what the order by the errors themselves has.
+        rank_correlation: Spearman's between priority and error; NaN where one of them is constant.
+        p_value: two-sided, of no correlation.
+        found_first: share of all error that is in the first fifth of the list.
+        found_first_best: what the order by the errors themselves finds there.
+    """
+
+    cases: int
+    mean_error: float
+    aurc: float
+    aurc_random: float
+    aurc_best: float
+    rank_correlation: float
+    p_value: float
+    found_first: float
+    found_first_best: float
+
+
+def risk_coverage(priority: Sequence[float], error: Sequence[float]) -> NDArray[np.float64]:
+    """Mean error of the ``n`` cases of lowest priority, for ``n`` from 1 to all.
+
+    Cases of one priority share what they add: the curve does not depend on their order in the list.
+    """
+    order = np.argsort(np.asarray(priority, float), kind="stable")
+    ranked, errors = np.asarray(priority, float)[order], np.asarray(error, float)[order]
+    for value in np.unique(ranked):
+        errors[ranked == value] = errors[ranked == value].mean()
+    curve: NDArray[np.float64] = np.cumsum(errors) / np.arange(1, len(errors) + 1)
+    return curve
+
+
+def found_in_front(priority: Sequence[float], error: Sequence[float], share: float = FIRST) -> float:
+    """Share of the summed error in the first ``ceil(share n)`` cases of the list; 1 without any error."""
+    first = math.ceil(share * len(error))
+    order = np.argsort(-np.asarray(priority, float), kind="stable")
+    errors = np.asarray(error, float)[order]
+    total = float(errors.sum())
+    return float(errors[:first].sum()) / total if total > 0 else 1.0
+
+
+def measure_triage(priority: Sequence[float], error: Sequence[float]) -> Triage:
+    """All numbers of :class:`Triage`.
+
+    Raises:
+        ValueError: of different lengths, or of none.
+    """
+    if len(priority) != len(error) or not error:
+        raise ValueError(
+            f"priority and error must have one length above 0, got {len(priority)}, {len(error)}"
+        )
+    varied = len(set(priority)) > 1 and len(set(error)) > 1
+    correlation = stats.spearmanr(priority, error) if varied else None
+    return Triage(
+        cases=len(error),
+        mean_error=float(np.mean(error)),
+        aurc=float(risk_coverage(priority, error).mean()),
+        aurc_random=float(np.mean(error)),
+        aurc_best=float(risk_coverage(error, error).mean()),
+        rank_correlation=float(correlation.statistic) if correlation else math.nan,
+        p_value=float(correlation.pvalue) if correlation else math.nan,
+        found_first=found_in_front(priority, error),
+        found_first_best=found_in_front(error, error),
+    )
+
+
+def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
+    """Compare the segmentations of a review folder with references.
+
+    Writes ``triage.csv`` (one row a case), ``triage.json`` and ``triage.png`` into the folder.
+
+    Args:
+        folder: of ``medssl predict``.
+        labels: folder with ``<case>.nii.gz`` (or another volume format).
+
+    Raises:
+        InputError: no case has a reference, or one cannot be read or lies on another grid.
+    """
+    folder = Path(folder)
+    rows: list[dict[str, Any]] = []
+    missing = []
+    for car in read_side_cars(folder):
+        reference = find_label(Path(labels), car["case"])
+        if reference is None:
+            missing.append(car["case"])
+            continue
+        rows.append(_score(car, folder, reference))
+    if not rows:
+        raise InputError(labels, f"holds no label of the {len(missing)} cases", "name them <case>.nii.gz")
+    rows.sort(key=lambda row: (-row["priority"], row["case"]))
+    triage = measure_triage([row["priority"] for row in rows], [row["error"] for row in rows])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / "triage.csv", text.getvalue())
+    found = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(triage).items()}
+    write_text(folder / "triage.json", json.dumps({**found, "without_reference": missing}, indent=2) + "\n")
+    _figure(folder / "triage.png", rows, triage)
+    return triage
+
+
+def find_label(folder: Path, case: str) -> Path | None:
+    """The label file of a case: ``<case>.nii.gz``, ``<case>_seg.nii.gz``, or in another volume format."""
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "name the folder that holds the labels")
+    names = [f"{case}{middle}{suffix}" for suffix in VOLUME_SUFFIXES for middle in ("", "_seg")]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def load_on_grid(scan: Path, segmentation: Path, key: str = "label") -> NDArray[Any]:
+    """Class ids of a file that must lie on the grid of a scan's segmentation.
+
+    Raises:
+        InputError: as :class:`medssl.data.LoadCased`.
+    """
+    try:
+        item = LoadCased(["image", key])({"image": str(scan), key: str(segmentation)})
+    except Exception as error:
+        found = find_input_error(error)
+        raise (found or error) from None
+    labels: NDArray[Any] = item[key][0].numpy()
+    return labels
+
+
+def _score(car: dict[str, Any], folder: Path, reference: Path) -> dict[str, Any]:
+    segmentation = folder / car["files"]["segmentation"]
+    truth = load_on_grid(segmentation, reference)
+    made = LoadCased("label")({"label": str(segmentation)})["label"][0].numpy()
+    scores = {
+        name: dice(made, truth, label=label) for label, name in enumerate(car["statistics"]["classes"], 1)
+    }
+    error = 1 - sum(scores.values()) / len(scores)
+    row = {"case": car["case"], "priority": car["statistics"]["priority"], "error": round(error, 6)}
+    row |= {f"dice {name}": round(value, 6) for name, value in scores.items()}
+    expected = [found["soft_overlap"] or 0.0 for found in car["statistics"]["classes"].values()]
+    row["boundary_uncertainty"] = car["statistics"]["boundary_uncertainty"]
+    row["expected_dice"] = round(sum(expected) / len(expected), 6)
+    return row
+
+
+def _figure(path: Path, rows: Sequence[dict[str, Any]], triage: Triage) -> None:
+    priority, error = [row["priority"] for row in rows], [row["error"] for row in rows]
+    coverage = np.arange(1, len(rows) + 1) / len(rows)
+    figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.plot(coverage, risk_coverage(priority, error), color="#0072b2", marker="o", ms=3, label="worklist")
+    left.plot(coverage, risk_coverage(error, error), color="#009e73", ls="--", label="best possible")
+    left.axhline(triage.mean_error, color="0.5", ls=":", label="random order")
+    left.set(xlabel="share accepted unseen, surest first", ylabel="mean error of these (1 - Dice)")
+    left.set(xlim=(0, 1), ylim=(0, None), title=f"risk-coverage, area {triage.aurc:.3f}")
+    left.legend(frameon=False, fontsize=8)
+    right.scatter(priority, error, color="#d55e00", s=18)
+    right.set(xlabel="review priority", ylabel="error (1 - Dice)")
+    right.set(title=f"Spearman {triage.rank_correlation:.2f}, {triage.cases} cases")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,111 @@
+"""The list that a reviewer works through: worst cases first, with blank columns to fill in."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import InputError
+from medssl.files import write_text
+
+REVIEWER = ("reviewer", "decision", "minutes", "comment")
+"""Columns that a reviewer fills in; they are kept when the list is written anew."""
+
+
+def read_side_cars(folder: str | Path) -> list[dict[str, Any]]:
+    """Every case of a review folder, as its JSON says.
+
+    Raises:
+        InputError: the folder is missing, holds no case, or a file is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "give the folder that `medssl predict` wrote")
+    cases = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(path, "cannot be read as JSON", "predict that case again") from error
+        if isinstance(content, dict) and content.get("kind") == "medssl review":
+            cases.append(content)
+    if not cases:
+        raise InputError(folder, "holds no reviewed case", "give the folder that `medssl predict` wrote")
+    return cases
+
+
+def worklist_rows(
+    cases: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """One row a case, sorted by priority; what could not be predicted comes first.
+
+    Args:
+        cases: side-cars of :func:`read_side_cars`.
+        failed: case name and message of scans that were not predicted.
+    """
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        found = case["statistics"]
+        row: dict[str, Any] = {"case": case["case"], "priority": found["priority"]}
+        row |= {k: found[k] for k in ("boundary_uncertainty", "mean_uncertainty", "confident_disagreeing")}
+        for name, values in found["classes"].items():
+            row[f"expected_dice {name}"] = values["soft_overlap"]
+            row[f"volume_ml {name}"] = values["volume_ml"]
+            row[f"components {name}"] = values["components"]
+        border = [name for name, values in found["classes"].items() if values["touches_border"]]
+        empty = [name for name, values in found["classes"].items() if not values["components"]]
+        row |= {"touches_border": "; ".join(border), "empty": "; ".join(empty), "status": "predicted"}
+        rows.append(row)
+    rows.sort(key=lambda row: (-row["priority"], row["case"]))
+    lost = [
+        {"case": case, "status": f"failed: {message}"} for case, message in sorted((failed or {}).items())
+    ]
+    return [{"rank": rank, **row} for rank, row in enumerate([*lost, *rows], 1)]
+
+
+def write_worklist(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``worklist.csv``; what a reviewer filled into the list that is there is kept.
+
+    Raises:
+        InputError: the list that is there cannot be read.
+    """
+    path = Path(path)
+    filled = {row["case"]: row for row in read_worklist(path)} if path.exists() else {}
+    # The longest row names all columns: those of failed cases are fewer.
+    widest = max(rows, key=lambda row: len(list(row)), default={})
+    columns = list(widest)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, *REVIEWER], lineterminator="\n", restval="")
+    writer.writeheader()
+    for row in rows:
+        values = {key: _text(value) for key, value in row.items()}
+        kept = filled.get(str(row["case"]), {})
+        writer.writerow(values | {column: kept.get(column) or "" for column in REVIEWER})
+    write_text(path, text.getvalue())
+
+
+def read_worklist(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a worklist.
+
+    Raises:
+        InputError: missing, not a worklist, or not text.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", "give the folder that `medssl predict` wrote") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, f"cannot be read ({error})", "save it as CSV in UTF-8") from error
+    if rows and "case" not in rows[0]:
+        raise InputError(path, "has no column 'case'", "save it with commas and its header line")
+    return rows
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4f}"
+    return "" if value is None else value

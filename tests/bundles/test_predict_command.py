@@ -1,0 +1,140 @@
+"""``medssl predict`` on a run of the bundle: everything that it needs comes from the checkpoint."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medssl.cli import main
+
+from .conftest import BUNDLE, CONFIGS, TINY, run
+
+
+@pytest.fixture(scope="module")
+def scans(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    for case in ("phantom_001", "phantom_004"):
+        shutil.copy(phantoms / "images" / f"{case}.nii.gz", folder)
+    return folder
+
+
+def predict(scans, checkpoint, out, *more):
+    files = [str(checkpoint)] if not isinstance(checkpoint, list) else [str(path) for path in checkpoint]
+    arguments = ["predict", "--bundle", str(BUNDLE), "--checkpoint", *files, "--input", str(scans)]
+    return main([*arguments, "--out", str(out), "--amp", "off", "--device", "cpu", *map(str, more)])
+
+
+def labels(folder, case="phantom_001"):
+    return np.asarray(nib.load(folder / f"{case}_seg.nii.gz").dataobj)
+
+
+@pytest.fixture(scope="module")
+def predicted(scans, trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("predicted") / "out"
+    assert predict(scans, trained / "last.pt", out) == 0
+    return out
+
+
+def test_the_command_and_the_bundles_inference_say_the_same(scans, trained, predicted, tmp_path):
+    run(
+        ["inference.yaml", "datasets/phantom.yaml"],
+        "infer",
+        **{k: TINY[k] for k in ("bundle_root", "device", "width", "patch_size", "stride", "amp")},
+        dataset_dir=str(scans),
+        checkpoint=str(trained / "last.pt"),
+        output_dir=str(tmp_path),
+    )
+    for path in sorted(predicted.glob("*.nii.gz")):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_settings_come_from_the_checkpoint(predicted, trained):
+    meta = torch.load(trained / "last.pt", weights_only=True)["meta"]
+    assert meta["overlay"] == "phantom"
+    settings = json.loads((predicted / "phantom_001.json").read_text())["settings"]
+    assert settings["patch"] == TINY["patch_size"] == meta["patch_size"]
+    assert settings["preprocessing"] == ["LoadCased", "NormalizeIntensityd"]
+
+
+def test_dual_axis_adds_a_map_and_changes_no_label(scans, trained, predicted, tmp_path):
+    assert predict(scans, trained / "last.pt", tmp_path / "out", "--uncertainty", "dual-axis") == 0
+    np.testing.assert_array_equal(labels(predicted), labels(tmp_path / "out"))
+    apart = nib.load(tmp_path / "out" / "phantom_001_disagreement.nii.gz").get_fdata()
+    assert 0 < apart.max() <= 1
+
+
+def test_several_checkpoints_are_an_ensemble(scans, trained, tmp_path):
+    both = [trained / "last.pt", trained / "best.pt"]
+    assert predict(scans, both, tmp_path / "out") == 0
+    car = json.loads((tmp_path / "out" / "phantom_001.json").read_text())
+    assert [member["file"] for member in car["model"]] == ["last.pt", "best.pt"]
+    assert "pairs" in car["formulas"]["disagreement"]
+
+
+def test_a_datalist_a_case_a_single_file_and_options(phantoms, trained, tmp_path):
+    datalist = {
+        "training": [{"image": "images/phantom_001.nii.gz", "label": "labels/phantom_001.nii.gz"}],
+        "unlabeled": [{"image": "images/phantom_002.nii.gz"}],
+        "test": [{"image": "images/phantom_003.nii.gz"}],
+    }
+    for entries in datalist.values():
+        for entry in entries:
+            entry |= {key: str(phantoms / value) for key, value in entry.items()}
+    (tmp_path / "d.json").write_text(json.dumps(datalist))
+    checkpoint = trained / "last.pt"
+    options = ("--flips", 0, "--window-weights", "gaussian", "--keep-largest", 1, "--bids", "--probabilities")
+    assert predict(tmp_path / "d.json", checkpoint, tmp_path / "out", *options, "--lists", "test") == 0
+    found = sorted(path.name for path in (tmp_path / "out").rglob("*.nii.gz"))
+    assert "sub-phantom003_desc-medssl_dseg.nii.gz" in found
+    assert "sub-phantom003_label-1_desc-medssl_probseg.nii.gz" in found
+    assert not any("phantom002" in name for name in found)
+    one = phantoms / "images" / "phantom_002.nii.gz"
+    assert predict(one, checkpoint, tmp_path / "one", "--class-names", "body") == 0
+    assert '"body"' in (tmp_path / "one" / "labels.txt").read_text()
+
+
+def test_a_broken_scan_is_a_finding_and_the_others_are_done(scans, trained, tmp_path, capsys):
+    shutil.copytree(scans, tmp_path / "scans")
+    (tmp_path / "scans" / "broken.nii.gz").write_bytes(b"no")
+    assert predict(tmp_path / "scans", trained / "last.pt", tmp_path / "out") == 1
+    printed = capsys.readouterr().out
+    assert "2 predicted, 0 were there, 1 failed" in printed
+    assert "broken.nii.gz" in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--config-file", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--flips", "3"], "no such axis"),
+        (["--keep-largest", "5"], "the model does not have it"),
+        (["--cases", "phantom_01"], "phantom_001"),
+        (["--class-names", "a", "b"], "--class-names"),
+        (["--stride", "99", "16", "16"], "stride"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(scans, trained, tmp_path, capsys, more, message):
+    assert predict(scans, trained / "last.pt", tmp_path / "out", *more) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("error: ")
+    assert message in error[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_or_checkpoint_that_is_none(scans, trained, tmp_path, capsys):
+    assert predict(scans, tmp_path / "none.pt", tmp_path / "out") == 2
+    assert "no such checkpoint" in capsys.readouterr().err
+    arguments = [
+        "--checkpoint",
+        str(trained / "last.pt"),
+        "--input",
+        str(scans),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(["predict", "--bundle", str(tmp_path), *arguments]) == 2
+    assert "inference.yaml: no such file" in capsys.readouterr().err
+    assert (CONFIGS / "inference.yaml").is_file()

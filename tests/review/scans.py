@@ -1,0 +1,73 @@
+"""Scans in all kinds of geometry, and a network whose right answer is known: the scan thresholded."""
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+import torch
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+from torch import nn
+
+THRESHOLD = 0.5
+
+
+class Threshold(nn.Module):
+    """Foreground where the intensity is above the threshold."""
+
+    def forward(self, x):
+        return torch.cat([THRESHOLD - x, x - THRESHOLD], 1) * 40
+
+
+def body(shape, spacing, seed=0):
+    """A smooth blob off the centre on a background of zeros; values in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    centre = np.array(shape) * spacing * (0.42, 0.55, 0.5)
+    grid = np.stack(
+        np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij")
+    )
+    distance = np.linalg.norm(
+        (grid - centre.reshape(3, 1, 1, 1)) / np.array([1, 0.8, 1.2]).reshape(3, 1, 1, 1), axis=0
+    )
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), 2) * 0.3
+    return np.where(distance < 14, np.clip(1 - distance / 16 + noise, 0.06, 1), 0).astype(np.float32)
+
+
+def affine(spacing, *, flips=(1, 1, 1), degrees=(0, 0, 0), axes=(0, 1, 2)):
+    made = np.eye(4)
+    rotation = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    made[:3, :3] = rotation @ np.diag(flips)[:, list(axes)] @ np.diag(spacing)
+    made[:3, 3] = [31.3, -57.9, 12.25]
+    return made
+
+
+SPACING = (0.8, 1.1, 1.6)
+AFFINES = {
+    "upright": affine(SPACING),
+    "flipped": affine(SPACING, flips=(-1, -1, 1)),
+    "permuted": affine(SPACING, flips=(1, -1, -1), axes=(2, 0, 1)),
+    "oblique": affine(SPACING, flips=(-1, 1, -1), degrees=(12, -21, 34)),
+}
+
+
+def save_scan(path, values, made, *, sform_code=1, qform_code=1, units=("mm", "sec"), qform=None):
+    image = nib.Nifti1Image(values, made)
+    image.set_sform(made, sform_code)
+    image.set_qform(made if qform is None else qform, qform_code)
+    image.header.set_xyzt_units(*units)
+    nib.save(image, path)
+    return path
+
+
+def assert_same_geometry(written, scan):
+    """By nibabel, field by field, and by SimpleITK, which reads the header for itself."""
+    mine, theirs = nib.load(written), nib.load(scan)
+    assert mine.shape == theirs.shape
+    np.testing.assert_array_equal(mine.affine, theirs.affine)
+    np.testing.assert_array_equal(mine.get_qform(), theirs.get_qform())
+    for field in ("sform_code", "qform_code", "xyzt_units"):
+        assert mine.header[field] == theirs.header[field]
+    ours, its = sitk.ReadImage(str(written)), sitk.ReadImage(str(scan))
+    assert ours.GetSize() == its.GetSize()
+    assert ours.GetSpacing() == its.GetSpacing()
+    assert ours.GetOrigin() == its.GetOrigin()
+    assert ours.GetDirection() == its.GetDirection()

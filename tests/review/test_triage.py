@@ -1,0 +1,91 @@
+"""Does the order of a worklist follow the errors?"""
+
+import csv
+import json
+import math
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import stats
+
+from medssl.errors import InputError
+from medssl.review.triage import evaluate_review, found_in_front, measure_triage, risk_coverage
+
+from .scans import THRESHOLD, body, save_scan
+from .test_package import item, package
+
+
+def test_risk_and_coverage_by_hand():
+    priority, error = [0.9, 0.1, 0.5, 0.3], [0.8, 0.1, 0.2, 0.4]
+    # Accepted first: 0.1, then 0.3, 0.5, 0.9.
+    np.testing.assert_allclose(risk_coverage(priority, error), [0.1, 0.25, 0.7 / 3, 1.5 / 4])
+    assert found_in_front(priority, error, 0.5) == pytest.approx(1.0 / 1.5)
+    assert found_in_front(priority, error) == pytest.approx(0.8 / 1.5)
+
+
+def test_ties_do_not_depend_on_the_order_of_the_list():
+    a = risk_coverage([0.5, 0.5, 0.1], [0.0, 1.0, 0.2])
+    b = risk_coverage([0.5, 0.5, 0.1], [1.0, 0.0, 0.2])
+    np.testing.assert_allclose(a, b)
+    np.testing.assert_allclose(risk_coverage([1.0] * 4, [0.1, 0.5, 0.9, 0.1]), [0.4] * 4)
+
+
+def test_against_scipy_and_between_the_bounds():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        priority, error = rng.random(15).tolist(), rng.random(15).tolist()
+        found = measure_triage(priority, error)
+        assert found.rank_correlation == pytest.approx(stats.spearmanr(priority, error).statistic)
+        assert found.aurc >= found.aurc_best - 1e-12
+        assert found.found_first <= found.found_first_best + 1e-12
+    perfect = measure_triage(error, error)
+    assert perfect.aurc == perfect.aurc_best
+    assert perfect.rank_correlation == pytest.approx(1)
+
+
+def test_random_order_has_the_mean_error_on_average():
+    rng = np.random.default_rng(1)
+    error = rng.random(10).tolist()
+    areas = [measure_triage(rng.random(10).tolist(), error).aurc for _ in range(4000)]
+    assert np.mean(areas) == pytest.approx(np.mean(error), abs=0.01)
+
+
+@pytest.mark.parametrize("error", [[0.2, 0.2], [0.0, 0.0], [0.3]])
+def test_degenerate_lists_have_no_correlation(error):
+    found = measure_triage([0.5] * len(error), error)
+    assert math.isnan(found.rank_correlation)
+    assert found.found_first_best in (0.5, 1.0)
+    with pytest.raises(ValueError, match="one length"):
+        measure_triage([], [])
+
+
+def test_a_review_folder_is_scored_against_references(tmp_path):
+    (tmp_path / "labels").mkdir()
+    items = []
+    for number in (1, 2, 3):
+        values = body((24, 20, 22), (1, 1, 1), number)
+        scan = save_scan(tmp_path / f"c{number}.nii.gz", values, np.eye(4))
+        items.append(item(scan, f"c{number}"))
+        truth = (values > THRESHOLD).astype(np.uint8)
+        truth[:, :, : 4 * number] = 0  # the more is missing, the larger the error
+        if number < 3:
+            nib.save(nib.Nifti1Image(truth, np.eye(4)), tmp_path / "labels" / f"c{number}.nii.gz")
+    package(tmp_path / "out", items)
+    found = evaluate_review(tmp_path / "out", tmp_path / "labels")
+    assert found.cases == 2
+    with (tmp_path / "out" / "triage.csv").open(encoding="utf-8") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    made, truth = (
+        np.asarray(nib.load(p).dataobj)
+        for p in (tmp_path / "out" / "c2_seg.nii.gz", tmp_path / "labels" / "c2.nii.gz")
+    )
+    expected = 1 - 2 * (made & truth).sum() / (made.sum() + truth.sum())
+    assert float(rows["c2"]["error"]) == pytest.approx(expected, abs=1e-6)
+    assert json.loads((tmp_path / "out" / "triage.json").read_text())["without_reference"] == ["c3"]
+    assert (tmp_path / "out" / "triage.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="no such folder"):
+        evaluate_review(tmp_path / "out", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no label"):
+        evaluate_review(tmp_path / "out", tmp_path / "empty")
