@@ -45,7 +45,7 @@ def main() -> None:
             Spacingd(["image", "label"], pixdim=(1.25, 1.25, 1.25), mode=("bilinear", "nearest")),
         ]
     )
-    infer = SlidingWindowProbabilities([48, 48, 32], stride=[24, 24, 16])
+    infer = SlidingWindowProbabilities(PATCH, stride=(10, 10, 4))
     titles = ("scan and reference", "prediction", "confidence", "uncertainty", "perturbation region")
     figure, axes = plt.subplots(
         len(arguments.cases), 5, figsize=(12, 2.7 * len(arguments.cases)), squeeze=False, layout="constrained"
