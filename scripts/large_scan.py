@@ -77,9 +77,8 @@ def main() -> None:
     above, voxels = high_water() - before, int(np.prod(arguments.size))
     windows, failed = predictor.windows(arguments.size), result.failed or "no fault"
     print(f"{arguments.size}: {seconds:.0f} s, {windows} windows, {failed}")
-    print(
-        f"peak {above + before:.0f} MiB; {above:.0f} above the start, {above * 2**20 / voxels:.1f} bytes a voxel"
-    )
+    print(f"peak {above + before:.0f} MiB")
+    print(f"{above:.0f} MiB above the start, {above * 2**20 / voxels:.1f} bytes a voxel")
     print(f"{written / 2**20:.0f} MiB written")
 
 
