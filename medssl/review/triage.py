@@ -19,7 +19,7 @@ from medssl.data import LoadCased
 from medssl.data.layout import VOLUME_SUFFIXES
 from medssl.errors import InputError, find_input_error
 from medssl.files import atomic_path, write_text
-from medssl.metrics import dice
+from medssl.metrics import area_under_risk_coverage, dice, risk_coverage_curve
 from medssl.review.worklist import read_side_cars
 
 FIRST = 0.2
@@ -54,19 +54,6 @@ class Triage:
     found_first_best: float
 
 
-def risk_coverage(priority: Sequence[float], error: Sequence[float]) -> NDArray[np.float64]:
-    """Mean error of the ``n`` cases of lowest priority, for ``n`` from 1 to all.
-
-    Cases of one priority share what they add: the curve does not depend on their order in the list.
-    """
-    order = np.argsort(np.asarray(priority, float), kind="stable")
-    ranked, errors = np.asarray(priority, float)[order], np.asarray(error, float)[order]
-    for value in np.unique(ranked):
-        errors[ranked == value] = errors[ranked == value].mean()
-    curve: NDArray[np.float64] = np.cumsum(errors) / np.arange(1, len(errors) + 1)
-    return curve
-
-
 def found_in_front(priority: Sequence[float], error: Sequence[float], share: float = FIRST) -> float:
     """Share of the summed error in the first ``ceil(share n)`` cases of the list; 1 without any error."""
     first = math.ceil(share * len(error))
@@ -91,9 +78,9 @@ def measure_triage(priority: Sequence[float], error: Sequence[float]) -> Triage:
     return Triage(
         cases=len(error),
         mean_error=float(np.mean(error)),
-        aurc=float(risk_coverage(priority, error).mean()),
+        aurc=area_under_risk_coverage([-value for value in priority], error),
         aurc_random=float(np.mean(error)),
-        aurc_best=float(risk_coverage(error, error).mean()),
+        aurc_best=area_under_risk_coverage([-value for value in error], error),
         rank_correlation=float(correlation.statistic) if correlation else math.nan,
         p_value=float(correlation.pvalue) if correlation else math.nan,
         found_first=found_in_front(priority, error),
@@ -182,8 +169,21 @@ def _figure(path: Path, rows: Sequence[dict[str, Any]], triage: Triage) -> None:
     figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    left.plot(coverage, risk_coverage(priority, error), color="#0072b2", marker="o", ms=3, label="worklist")
-    left.plot(coverage, risk_coverage(error, error), color="#009e73", ls="--", label="best possible")
+    left.plot(
+        coverage,
+        risk_coverage_curve([-p for p in priority], error),
+        color="#0072b2",
+        marker="o",
+        ms=3,
+        label="worklist",
+    )
+    left.plot(
+        coverage,
+        risk_coverage_curve([-e for e in error], error),
+        color="#009e73",
+        ls="--",
+        label="best possible",
+    )
     left.axhline(triage.mean_error, color="0.5", ls=":", label="random order")
     left.set(xlabel="share accepted unseen, surest first", ylabel="mean error of these (1 - Dice)")
     left.set(xlim=(0, 1), ylim=(0, None), title=f"risk-coverage, area {triage.aurc:.3f}")

@@ -1,0 +1,120 @@
+"""How good a selection of pseudo-labels is, judged with labels that training never sees."""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class SelectionQuality:
+    """A selection of pseudo-labels against the truth; NaN where a denominator is 0.
+
+    Attributes:
+        tpr: share of the right pseudo-labels that is selected; also called recall or sensitivity.
+        fpr: share of the wrong ones that is selected.
+        ppv: share of the selected ones that is right (precision).
+        npv: share of those that are not selected that is wrong.
+        coverage: share of all pixels that is selected.
+        pixels: number of pixels that were judged.
+    """
+
+    tpr: float
+    fpr: float
+    ppv: float
+    npv: float
+    coverage: float
+    pixels: int
+
+    @property
+    def recall(self) -> float:
+        """``tpr`` by its other name."""
+        return self.tpr
+
+
+class SelectionCounts:
+    """Counts of selected and right pseudo-labels, added up over batches.
+
+    Args:
+        ignore_index: class id of pixels that are not judged.
+    """
+
+    def __init__(self, *, ignore_index: int | None = IGNORE) -> None:
+        """Start at nothing."""
+        self.ignore_index = ignore_index
+        self.counts = torch.zeros(2, 2, dtype=torch.int64)  # selected, right
+
+    def update(self, pseudo_labels: Tensor, selected: Tensor, truth: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            pseudo_labels: class ids ``(B, *S)``.
+            selected: bool ``(B, *S)``.
+            truth: class ids ``(B, *S)``.
+
+        Raises:
+            ValueError: shapes that differ, or a selection that is not bool.
+        """
+        if pseudo_labels.shape != truth.shape or selected.shape != truth.shape:
+            shapes = [tuple(t.shape) for t in (pseudo_labels, selected, truth)]
+            raise ValueError(f"pseudo_labels, selected and truth must share one shape, got {shapes}")
+        if selected.dtype is not torch.bool:
+            raise ValueError(f"selected must be bool, got {selected.dtype}")
+        judged = torch.ones_like(selected) if self.ignore_index is None else truth != self.ignore_index
+        right = (pseudo_labels == truth)[judged]
+        index = selected[judged].long() * 2 + right.long()
+        self.counts += torch.bincount(index.flatten().cpu(), minlength=4).view(2, 2)
+
+    def compute(self) -> SelectionQuality:
+        """All shares."""
+        (left_wrong, left_right), (wrong, right) = self.counts.tolist()
+
+        def share(part: int, whole: int) -> float:
+            return part / whole if whole else float("nan")
+
+        total = wrong + right + left_wrong + left_right
+        return SelectionQuality(
+            tpr=share(right, right + left_right),
+            fpr=share(wrong, wrong + left_wrong),
+            ppv=share(right, right + wrong),
+            npv=share(left_wrong, left_wrong + left_right),
+            coverage=share(wrong + right, total),
+            pixels=total,
+        )
+
+
+def selection_quality(
+    pseudo_labels: Tensor, selected: Tensor, truth: Tensor, *, ignore_index: int | None = IGNORE
+) -> SelectionQuality:
+    """TPR, FPR, PPV and NPV of one selection: see :class:`SelectionCounts`."""
+    counts = SelectionCounts(ignore_index=ignore_index)
+    counts.update(pseudo_labels, selected, truth)
+    return counts.compute()
+
+
+def false_positive_rate_at(
+    tpr: float, *, gap: float, positive_std: float = 1.0, negative_std: float = 1.0
+) -> float:
+    """False positive rate at a fixed true positive rate, of scores that are normal in both groups.
+
+    AgScore's theory (Lemma 4.3 of "Beyond Confidence"): with right pseudo-labels scored ``N(m + gap, s+)``
+    and wrong ones ``N(m, s-)``, the threshold that selects a share ``tpr`` of the right ones selects
+    ``Phi((s+ Phi^-1(tpr) - gap) / s-)`` of the wrong ones, which falls as the gap grows.
+
+    Args:
+        tpr: in (0, 1).
+        gap: distance of the two means.
+        positive_std: deviation of the right ones' scores, above 0.
+        negative_std: of the wrong ones'.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    if not 0 < tpr < 1:
+        raise ValueError(f"tpr must lie in (0, 1), got {tpr}")
+    if not (positive_std > 0 and negative_std > 0):
+        raise ValueError(f"deviations must be above 0, got {positive_std} and {negative_std}")
+    return float(norm.cdf((positive_std * norm.ppf(tpr) - gap) / negative_std))

@@ -1,0 +1,173 @@
+"""Is what a model is certain of right, and is it uncertain where it is wrong?
+
+Source: Mukhoti and Gal 2018 (p(accurate | certain) and p(uncertain | inaccurate)); Landgraf et al. 2025,
+"Rethinking Semi-supervised Segmentation Beyond Accuracy", who combine them with accuracy and calibration into
+the Reliable Segmentation Score.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+
+from medssl.metrics.streaming import ArrayLike, Streaming, images_of, ratio, valid
+from medssl.reliability import entropy
+
+Protocol = Literal["principled", "landgraf2025"]
+IGNORE = 255
+
+
+class UncertaintyPair(NamedTuple):
+    """Both conditional probabilities, in [0, 1]; NaN where nothing is certain, or nothing inaccurate."""
+
+    p_accurate_given_certain: float
+    p_uncertain_given_inaccurate: float
+
+
+class UncertaintyQuality(Streaming):
+    """p(accurate | certain) and p(uncertain | inaccurate), streaming.
+
+    A pixel is certain where its entropy is at most the median of its image.
+
+    Args:
+        protocol: ``"principled"``: ignored pixels are taken out before the median and the counts, and counts
+            are pooled over all images. ``"landgraf2025"``: what the published numbers imply: the median is
+            over all pixels, ignored ones count as inaccurate, and the two ratios are averaged over images
+            (those without an inaccurate pixel have no second ratio).
+        ignore_index: class id of ignored pixels.
+    """
+
+    def __init__(self, protocol: Protocol = "principled", *, ignore_index: int | None = IGNORE) -> None:
+        """Check the protocol."""
+        super().__init__()
+        if protocol not in get_args(Protocol):
+            raise ValueError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}")
+        self.protocol, self.ignore_index = protocol, ignore_index
+
+    def update(self, probs: ArrayLike, labels: ArrayLike) -> None:
+        """Add images."""
+        for p, y in images_of(probs, labels):
+            kept, ids = valid(p, y, self.ignore_index)  # checks the ids under both protocols
+            if self.protocol == "landgraf2025":
+                kept, ids = p, y
+            if not ids.numel():
+                continue
+            uncertainty = entropy(kept.unsqueeze(0))[0]
+            # The lower of two middle values: it parts the pixels as their mean would.
+            certain = uncertainty <= uncertainty.median()
+            accurate = kept.argmax(0) == ids
+            both, wrong = (accurate & certain).sum(), (~accurate).sum()
+            caught = (~accurate & ~certain).sum()
+            if self.protocol == "principled":
+                self.add("accurate and certain", both)
+                self.add("certain", certain.sum())
+                self.add("uncertain and inaccurate", caught)
+                self.add("inaccurate", wrong)
+                continue
+            self.add("accurate and certain", both / certain.sum())
+            self.add("certain", 1)
+            if wrong:
+                self.add("uncertain and inaccurate", caught / wrong)
+                self.add("inaccurate", 1)
+
+    def compute(self) -> UncertaintyPair:
+        """Both probabilities."""
+        return UncertaintyPair(
+            ratio(self.total("accurate and certain"), self.total("certain")),
+            ratio(self.total("uncertain and inaccurate"), self.total("inaccurate")),
+        )
+
+
+def uncertainty_quality(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    protocol: Protocol = "principled",
+    *,
+    ignore_index: int | None = IGNORE,
+) -> UncertaintyPair:
+    """``(p_accurate_given_certain, p_uncertain_given_inaccurate)``: see :class:`UncertaintyQuality`.
+
+    Args:
+        probs: softmax probabilities ``(B, K, *S)``, or ``(K, *S)`` of one image.
+        labels: class ids ``(B, *S)`` or ``(*S)``.
+        protocol: see :class:`UncertaintyQuality`.
+        ignore_index: class id of ignored pixels.
+    """
+    quality = UncertaintyQuality(protocol, ignore_index=ignore_index)
+    quality.update(probs, labels)
+    return quality.compute()
+
+
+def reliable_segmentation_score(
+    miou: float,
+    ece: float,
+    p_accurate_given_certain: float,
+    p_uncertain_given_inaccurate: float,
+    weights: Sequence[float] = (1, 1, 1, 1),
+) -> float:
+    """RSS: weighted harmonic mean of mIoU, 1 - ECE, p(acc|cer) and p(unc|inacc) (Landgraf et al. 2025).
+
+    Args:
+        miou: mean intersection over union in [0, 1].
+        ece: expected calibration error in [0, 1].
+        p_accurate_given_certain: in [0, 1].
+        p_uncertain_given_inaccurate: in [0, 1].
+        weights: of the four in this order, at least 0 and not all 0.
+
+    Returns:
+        In [0, 1]: 0 where a component of positive weight is 0, NaN where one is NaN.
+
+    Raises:
+        ValueError: a component outside [0, 1], or weights that are none.
+    """
+    parts = (miou, 1 - ece, p_accurate_given_certain, p_uncertain_given_inaccurate)
+    if len(weights) != 4 or min(weights) < 0 or sum(weights) <= 0:
+        raise ValueError(f"weights must be four numbers of at least 0 and not all 0, got {tuple(weights)}")
+    for name, value in zip(("miou", "1 - ece", "p(acc|cer)", "p(unc|inacc)"), parts, strict=True):
+        if value < -1e-9 or value > 1 + 1e-9:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}")
+    counted = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
+    if any(part != part for part, _ in counted):
+        return float("nan")
+    if any(part <= 0 for part, _ in counted):
+        return 0.0
+    return float(sum(weights) / sum(weight / part for part, weight in counted))
+
+
+class MeanIoU(Streaming):
+    """Mean intersection over union from one confusion matrix over all images.
+
+    A class that is neither predicted nor there in any image has no IoU and does not enter the mean, as in
+    torchmetrics.
+
+    Args:
+        num_classes: classes ``K``.
+        ignore_index: class id of pixels that do not count.
+    """
+
+    def __init__(self, num_classes: int, *, ignore_index: int | None = None) -> None:
+        """Start at nothing."""
+        super().__init__()
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+
+    def update(self, probs: ArrayLike, labels: ArrayLike) -> None:
+        """Add images."""
+        for p, y in images_of(probs, labels):
+            kept, ids = valid(p, y, self.ignore_index)
+            pairs = ids * self.num_classes + kept.argmax(0)
+            counts = torch.bincount(pairs, minlength=self.num_classes**2)
+            self.add("confusion", counts.view(self.num_classes, self.num_classes))
+
+    def per_class(self) -> list[float]:
+        """IoU of every class; NaN for one that is nowhere."""
+        if "confusion" not in self.sums:
+            return [float("nan")] * self.num_classes
+        confusion = self.total("confusion")
+        both = confusion.diagonal()
+        union = confusion.sum(0) + confusion.sum(1) - both
+        return [ratio(b, u) for b, u in zip(both, union, strict=True)]
+
+    def compute(self) -> float:
+        """Mean over the classes that are there; NaN of nothing."""
+        values = [value for value in self.per_class() if value == value]
+        return sum(values) / len(values) if values else float("nan")

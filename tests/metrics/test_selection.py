@@ -1,0 +1,70 @@
+"""How good a selection of pseudo-labels is."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.metrics import SelectionCounts, false_positive_rate_at, selection_quality
+
+
+def test_shares_by_hand():
+    pseudo = torch.tensor([[1, 1, 0, 0, 1, 0, 1, 0]])
+    truth = torch.tensor([[1, 0, 0, 1, 1, 255, 0, 0]])
+    selected = torch.tensor([[1, 1, 1, 0, 0, 1, 0, 1]], dtype=torch.bool)
+    # Judged: right and selected 0, 2, 7; wrong and selected 1; right and left 4; wrong and left 3, 6.
+    found = selection_quality(pseudo, selected, truth)
+    assert (found.tpr, found.recall) == (3 / 4, 3 / 4)
+    assert found.fpr == 1 / 3
+    assert found.ppv == 3 / 4
+    assert found.npv == 2 / 3
+    assert (found.coverage, found.pixels) == (4 / 7, 7)
+
+
+def test_batches_add_up():
+    generator = torch.Generator().manual_seed(0)
+    pseudo, truth = (torch.randint(0, 3, (6, 5, 4, 3), generator=generator) for _ in range(2))
+    selected = torch.rand(pseudo.shape, generator=generator) < 0.4
+    counts = SelectionCounts()
+    for rows in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        counts.update(pseudo[rows], selected[rows], truth[rows])
+    assert counts.compute() == selection_quality(pseudo, selected, truth)
+
+
+def test_degenerate_selections():
+    labels = torch.zeros(1, 4, dtype=torch.long)
+    everything, nothing = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)
+    found = selection_quality(labels, everything, labels)
+    assert (found.tpr, found.ppv, found.coverage) == (1, 1, 1)
+    assert math.isnan(found.fpr)
+    assert math.isnan(found.npv)
+    assert math.isnan(selection_quality(labels, nothing, labels).ppv)
+    with pytest.raises(ValueError, match="bool"):
+        selection_quality(labels, labels, labels)
+    with pytest.raises(ValueError, match="one shape"):
+        selection_quality(labels, everything[:, :2], labels)
+
+
+@pytest.mark.parametrize("tpr", [0.1, 0.5, 0.95])
+@pytest.mark.parametrize(("positive", "negative"), [(1.0, 1.0), (0.4, 1.3), (2.0, 0.5)])
+def test_the_rate_falls_as_the_gap_grows(tpr, positive, negative):
+    rates = [
+        false_positive_rate_at(tpr, gap=gap, positive_std=positive, negative_std=negative)
+        for gap in np.linspace(-2, 6, 40)
+    ]
+    assert all(a > b or a == b == 0 or a == b == 1 for a, b in itertools.pairwise(rates))
+
+
+def test_the_rate_is_that_of_a_threshold_on_samples():
+    rng = np.random.default_rng(0)
+    right, wrong = rng.normal(1.5, 0.8, 400_000), rng.normal(0, 1.2, 400_000)
+    threshold = np.quantile(right, 1 - 0.9)
+    found = false_positive_rate_at(0.9, gap=1.5, positive_std=0.8, negative_std=1.2)
+    assert found == pytest.approx((wrong > threshold).mean(), abs=3e-3)
+    assert false_positive_rate_at(0.7, gap=0) == pytest.approx(0.7)
+    with pytest.raises(ValueError, match="tpr"):
+        false_positive_rate_at(1.0, gap=1)
+    with pytest.raises(ValueError, match="deviations"):
+        false_positive_rate_at(0.5, gap=1, negative_std=0)
