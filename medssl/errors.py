@@ -1,5 +1,6 @@
 """Bad input: one line that names the file, the fault and the remedy."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -69,7 +70,9 @@ def install_exit_hook() -> None:
             previous(kind, error, trace)
             return
         print(f"error: {found}", file=sys.stderr)
-        # The interpreter exits with the status of a SystemExit raised in the hook.
-        raise SystemExit(2)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # At once: a loader's threads may be inside C++, where an interpreter that winds down aborts.
+        os._exit(2)
 
     sys.excepthook = _medssl_exit_hook

@@ -1,9 +1,11 @@
 """``medssl check``: what is wrong with a data set, before the long run."""
 
 import argparse
+import io
 import json
 import logging
 import shutil
+import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -57,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from medssl.data.checks.run import check_datalist
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments.report:
         from medssl.review.dataset_report import prepare_report_folder
 

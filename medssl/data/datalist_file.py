@@ -15,7 +15,7 @@ from medssl.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-UNLABELED_KEYS = ("case", "image", "roi")
+UNLABELED_KEYS = ("case", "image", "roi", "patient")
 """All that an unlabelled item may carry; whatever else a file says of it is dropped."""
 
 LABEL_REQUIRED = ("training", "validation")
@@ -35,8 +35,8 @@ def load_datalist(
 
     Returns:
         The datalist with all four lists, absolute file names and a ``case`` in every item (taken from
-        the file name where the file does not give one). Unlabelled items hold ``case``, ``image`` and
-        ``roi`` alone, whatever the file says. Everything beside the lists is kept as it is.
+        the file name where the file does not give one). Unlabelled items hold ``case``, ``image``,
+        ``roi`` and ``patient`` alone, whatever the file says. Everything beside the lists is kept as it is.
 
     Raises:
         InputError: the file is missing, not JSON, gives a key twice, or is no datalist.

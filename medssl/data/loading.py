@@ -1,5 +1,6 @@
 """Loading images and labels with every fault of a file said in one line."""
 
+import logging
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,7 @@ class LoadCased(MapTransform):  # type: ignore[misc]
         with warnings.catch_warnings():
             # It makes all its readers, and one of them warns where a GPU's decoder is missing.
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
             self._load = LoadImage(ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -76,8 +77,8 @@ def test_json_holds_findings_statistics_and_cases(sound, capsys):
     assert "size" not in by_case["broken"]
 
 
-def test_every_damage_ends_in_a_table_and_pictures(tmp_path, capsys):
-    folder, expected = damaged_folder(tmp_path / "set")
+def test_every_damage_ends_in_a_table_and_pictures(sound, tmp_path, capsys):
+    folder, expected = damaged_folder(tmp_path / "damaged" / "set")
     report = tmp_path / "report"
     arguments = ["check", str(folder.write()), "--roi", "14", "12", "10", "--jobs", "2"]
     assert main([*arguments, "--report", str(report)]) == 1
@@ -88,9 +89,10 @@ def test_every_damage_ends_in_a_table_and_pictures(tmp_path, capsys):
         pixels = imread(report / name)
         assert min(pixels.shape[:2]) > 300
         assert np.std(pixels[..., :3]) > 0.05
-    record = json.loads((report / "check.json").read_text())
+    record = json.loads((report / "check.json").read_text(encoding="utf-8"))
     assert record["errors"] > 25
-    assert main([*arguments, "--report", str(report)]) == 1  # an earlier report is replaced
+    assert main(["check", str(sound.write()), "--report", str(report)]) == 0  # it is replaced
+    assert json.loads((report / "check.json").read_text(encoding="utf-8"))["errors"] == 0
     assert sorted(path.name for path in report.iterdir()) == [
         "check.json",
         "contact_sheet.png",
@@ -139,13 +141,15 @@ def test_datalist_that_cannot_be_read_gives_one_line_and_status_2(tmp_path, caps
     assert said.err.count("\n") == 1
 
 
-def test_command_line_says_findings_alone(sound):
-    image, _ = sound.add("broken")
+def test_command_line_says_findings_alone_whatever_the_terminal_can_show(sound):
+    image, _ = sound.add("Größe")
     image.write_bytes(b"")
     command = [sys.executable, "-m", "medssl", "check", str(sound.write())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ascii_only)
     assert done.returncode == 1
     assert done.stdout.startswith("severity  case")
+    assert r"Gr\xf6\xdfe" in done.stdout
     assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -189,18 +193,8 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
         *(sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"),
         *("--config_file", f"['{configs}/train.yaml','{configs}/datasets/phantom.yaml']"),
         *("--datalist_file", str(datalist), "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run")),
-        *(
-            "--width",
-            "2",
-            "--patch_size",
-            "[32,32,16]",
-            "--max_steps",
-            "2",
-            "--steps_per_epoch",
-            "2",
-            "--cache_workers",
-            "0",
-        ),
+        *("--width", "2", "--patch_size", "[32,32,16]", "--cache_workers", "0"),
+        *("--max_steps", "2", "--steps_per_epoch", "2"),
         *("--device", "cpu"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -210,6 +204,6 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
 
 
 def test_guide_lists_every_code_with_its_severity():
-    guide = (ROOT / "docs" / "check.md").read_text()
+    guide = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
     for code, (severity, _) in CODES.items():
         assert f"| `{code}` | {severity} |" in guide

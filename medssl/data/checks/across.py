@@ -11,6 +11,7 @@ import numpy as np
 from medssl.data.checks.cases import CheckedCase, Scan
 from medssl.data.checks.findings import Finding
 from medssl.data.checks.fingerprints import find_alike
+from medssl.data.checks.lists import SIDES
 from medssl.data.checks.volumes import channel_fault
 
 OUTLIER_FACTOR = 1.5
@@ -124,7 +125,7 @@ def _near_duplicates(
         )
         remedy = (
             "see whether they are one scan or one patient; if so, keep them in one list"
-            if one.split != other.split
+            if SIDES[one.split] != SIDES[other.split]
             else "see whether they are one scan; if so, keep one"
         )
         yield _named(Finding("near-duplicate", f"case {other.case!r}", fault, remedy, other=one.case), other)

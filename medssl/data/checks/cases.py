@@ -44,8 +44,8 @@ class Intensities:
         low: minimum.
         high: maximum.
         mean: mean.
-        std: standard deviation.
-        quantiles: at 1%, 50% and 99%, from an even sample.
+        std: standard deviation, of an even sample.
+        quantiles: at 1%, 50% and 99%, of the sample.
         counts: of the sample in 64 equal bins from ``low`` to ``high``.
     """
 
@@ -192,12 +192,12 @@ def _intensities(values: Tensor) -> Intensities | None:
         return None
     low, high = (float(value) for value in flat.aminmax())
     quantiles = np.quantile(sample.numpy(), (0.01, 0.5, 0.99))
-    counts = torch.histc(sample, BINS, low, high) if high > low else torch.zeros(BINS)
+    counts = torch.histc(sample.double(), BINS, low, high) if high > low else torch.zeros(BINS)
     return Intensities(
         low,
         high,
         float(flat.mean(dtype=torch.float64)),
-        float(flat.std(correction=0)),
+        float(sample.double().std(correction=0)),
         (float(quantiles[0]), float(quantiles[1]), float(quantiles[2])),
         tuple(int(count) for count in counts),
     )

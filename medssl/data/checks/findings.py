@@ -29,7 +29,7 @@ CODES: MappingProxyType[str, tuple[Severity, str]] = MappingProxyType(
         "shared-label": ("warning", "two cases name the same label file"),
         "label-ignored": ("note", "an unlabelled case names a label, which is never opened"),
         "outside-folder": ("warning", "a file lies outside the data folder"),
-        "withdrawn": ("warning", "the archive withdrew the case as a repeat of another patient"),
+        "withdrawn": ("warning", "the archive withdrew the case as a repeat of a patient"),
         # files
         "missing-file": ("error", "a file does not exist"),
         "permission": ("error", "a file must not be read"),
@@ -62,7 +62,7 @@ CODES: MappingProxyType[str, tuple[Severity, str]] = MappingProxyType(
         "class-absent": ("warning", "no labelled case of a list shows the class"),
         "same-scan-across-lists": ("error", "two lists hold the same voxels"),
         "same-scan": ("warning", "one list holds the same voxels twice"),
-        "near-duplicate": ("warning", "two scans look alike at a resolution of 16 cubed"),
+        "near-duplicate": ("warning", "two scans look alike at a coarse resolution"),
     }
 )
 """Severity and meaning of every code."""

@@ -111,8 +111,12 @@ def _open_all(
         return check_case(entry, loader=loader, roi=roi)
 
     with ThreadPoolExecutor(jobs) as pool:
-        bar = tqdm(pool.map(check, listed), total=len(listed), desc="check", unit="case", disable=None)
-        return list(bar)
+        try:
+            bar = tqdm(pool.map(check, listed), total=len(listed), desc="check", unit="case", disable=None)
+            return list(bar)
+        except BaseException:  # Ctrl-C should not wait for the cases in the queue
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _ignored_labels(content: dict[str, Any]) -> Iterator[Finding]:

@@ -176,6 +176,48 @@ def test_sound_folder_has_no_finding_and_true_statistics(tmp_path):
     assert facts["unlabeled"]["labels"] == 0
 
 
+def test_patient_of_an_item_counts_before_the_table_and_bids_names_without_one(tmp_path):
+    folder = Folder(tmp_path)
+    folder.add("sub-01_ses-1")
+    folder.add("sub-01_ses-2", split="unlabeled")
+    folder.add("sub-02", split="test")
+    assert check_datalist(folder.write()).findings == ()
+    folder.lists["unlabeled"][0]["patient"] = "sub-02"
+    (finding,) = check_datalist(folder.write()).findings
+    assert finding.code == "patient-across-lists"
+    assert "'unlabeled' (case 'sub-01_ses-2') and in 'test' (case 'sub-02')" in finding.fault
+
+
+def test_known_patient_in_one_list_is_no_near_duplicate(tmp_path):
+    folder = Folder(tmp_path)
+    axes = np.meshgrid(*(np.linspace(0, n, 30) for n in (5, 7, 4)), indexing="ij")
+    smooth = (np.sin(axes[0]) + np.cos(axes[1]) * axes[2]).astype(np.float32)
+    folder.add("a", image=smooth)
+    folder.add("b", image=smooth * 3 + 1)
+    assert [f.code for f in check_datalist(folder.write()).findings] == ["near-duplicate"]
+    folder.extra["patients"] = {"a": "one", "b": "one"}
+    assert check_datalist(folder.write()).findings == ()
+
+
+def test_extreme_intensities_and_big_endian_data_are_accepted(tmp_path):
+    folder = Folder(tmp_path)
+    image = noise(5)
+    image[0, 0, 0], image[1, 1, 1] = 3e38, -3e38
+    folder.add("a", image=image)
+    folder.add("b", image=noise(6).astype(">f4"))
+    result = check_datalist(folder.write())
+    assert result.findings == ()
+    json.dumps(result.statistics, allow_nan=False)
+
+
+def test_datalist_of_faulty_entries_alone_is_an_error_and_not_a_traceback(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps({"training": [{"image": "a.nii"}, 7], "test": [{"case": "x"}]}))
+    result = check_datalist(path)
+    assert [finding.code for finding in result.findings] == ["entry"] * 3
+    assert result.cases == ()
+
+
 def test_label_map_is_applied_before_the_classes_are_held_against_it(tmp_path):
     folder = Folder(tmp_path)
     folder.add("a", label=np.full((14, 12, 10), 4, np.uint8))
