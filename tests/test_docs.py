@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from medssl.cli import main
 from medssl.data.phantom_set import write_phantoms
 
 ROOT = Path(__file__).parents[1]
@@ -22,38 +23,54 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def bundle_commands(text: str) -> list[str]:
+def commands_of(text: str) -> list[str]:
     found = [c for b in blocks(text, "bash") for c in re.split(r"\n(?=\S)", b.replace("\\\n", " "))]
-    return [c.strip() for c in found if "monai.bundle run" in c]
+    return [c.strip() for c in found if "monai.bundle run" in c or c.startswith("medssl ")]
 
 
-def test_commands_of_the_readme_train_score_and_segment(tmp_path):
-    write_phantoms(tmp_path / "DATA", cases=9, seed=1, size=(40, 40, 32))
+def place(command: str, folder: Path) -> list[str]:
+    """The command with its capital names, and d.json, as files of a folder."""
+    for name in ("DATA", "RUN", "SCANS", "OUT", "REVIEW", "LABELS", "CORRECTED", "REPORT"):
+        command = re.sub(rf"(?<= ){name}(?=[ /]|$)", str(folder / name), command)
+    command = re.sub(r"(?<= )(\w+\.json)(?= |$)", str(folder / r"\1"), command)
+    return shlex.split(command.replace("96 96 96", "32 32 16"))
+
+
+def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, capsys):
+    write_phantoms(tmp_path / "DATA", cases=12, seed=1, size=(40, 40, 32))
     for number in (4, 5):
         (tmp_path / "DATA" / "labels" / f"phantom_00{number}.nii.gz").unlink()
     shutil.copytree(tmp_path / "DATA" / "images", tmp_path / "SCANS")
-    commands = bundle_commands((ROOT / "README.md").read_text())
-    assert len(commands) == 3
+    shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "LABELS")
+    shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "CORRECTED")
+    commands = commands_of((ROOT / "README.md").read_text())
+    assert len(commands) == 7
     for command in commands:
-        for name in ("DATA", "RUN", "SCANS", "OUT"):
-            command = re.sub(rf"(?<= ){name}(?=[ /]|$)", str(tmp_path / name), command)
-        command = command.replace("--labeled 8", "--labeled 2").replace("--test 4", "--test 1")
+        arguments = place(command, tmp_path)
+        if arguments[0] == "medssl":
+            assert main(arguments[1:]) == 0, command
+            continue
         tiny = TINY if "inference.yaml" in command else TINY_TRAINING
-        arguments = shlex.split(f"{command} {tiny}")
-        arguments[0] = sys.executable
+        arguments = [sys.executable, *arguments[1:], *shlex.split(tiny)]
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
-    for name in (
-        "best.pt",
-        "last.pt",
-        "run.json",
-        "config.yaml",
-        "log.jsonl",
-        "cases_best.csv",
-        "cases_last.csv",
-    ):
-        assert (tmp_path / "RUN" / name).is_file(), name
-    assert len(list((tmp_path / "OUT").glob("*_seg.nii.gz"))) == 9
+    run = {p.name for p in (tmp_path / "RUN").iterdir()}
+    assert {"best.pt", "last.pt", "run.json", "config.yaml", "log.jsonl"} <= run
+    assert {"cases_best.csv", "cases_last.csv"} <= run
+    assert len(list((tmp_path / "OUT").glob("*_seg.nii.gz"))) == 12
+    assert (tmp_path / "REVIEW" / "triage.csv").is_file()
+    # The guides' commands need what the README's have made; public data sets are not here.
+    guides = [
+        c for name in ("data", "check", "review") for c in commands_of((ROOT / f"docs/{name}.md").read_text())
+    ]
+    ran = [c for c in guides if "--dataset " not in c and "la8.json" not in c]
+    assert len(ran) >= 4
+    for command in ran:
+        arguments = place(command, tmp_path)
+        for name in ("REVIEW",) if "predict" in command else ("d.json",) if "datalist --" in command else ():
+            target = tmp_path / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        assert main(arguments[1:]) == 0, (command, capsys.readouterr())
 
 
 def test_python_of_the_readme_runs(capsys):

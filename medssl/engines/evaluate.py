@@ -2,29 +2,34 @@
 
 import csv
 import io
+import json
 import logging
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from medssl.data.checks.volumes import AFFINE_TOLERANCE
 from medssl.engines.checkpoints import load_network
 from medssl.engines.inference import deployable
 from medssl.errors import InputError
 from medssl.files import write_text
-from medssl.metrics import EMPTY_POLICY, segmentation_scores
+from medssl.metrics import EMPTY_POLICY, ReliabilityMetrics, segmentation_scores
 
 Row = dict[str, str | int | float]
 METRICS = ("dice", "jaccard", "hausdorff95", "asd", "assd", "nsd")
+RELIABILITY = ("ece", "p_acc_cer", "p_unc_inacc", "rss", "brier", "nll")
 DISTANCES = ("hausdorff95", "asd", "assd")
+LOWER_IS_BETTER = (*DISTANCES, "ece", "brier", "nll")
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +37,23 @@ logger = logging.getLogger(__name__)
 class CaseMetrics:
     """Scores every case of an evaluator, class by class, and writes them as CSV when it completes.
 
-    Needs in the output ``label_map`` and in the batch ``reference``, both ``(1, *S)`` in the geometry of the
-    reference file, ``image`` and ``case``. Columns: case, class, dice, jaccard, hausdorff95, asd, assd,
-    nsd, unit (of the distances), empty (which mask has no voxel), volume_ml and reference_ml. Means and
-    medians over cases and classes go to ``engine.state.metrics`` as ``mean_dice``, ``median_dice`` and so on.
+    Needs in the output ``label_map`` and the probabilities ``pred`` and in the batch ``reference``, all in
+    the geometry of the reference file, ``image`` and ``case``. Columns: case, class, dice, jaccard,
+    hausdorff95, asd, assd, nsd, unit (of the distances), empty (which mask has no voxel), volume_ml and
+    reference_ml, and
+    of the case as a whole, the same in the row of every class, :data:`RELIABILITY` (docs/reliability.md).
+    Means and medians over cases and classes go to ``engine.state.metrics`` as ``mean_dice``,
+    ``median_dice`` and so on. Beside ``cases_last.csv``, ``reliability_last.json`` holds the same pooled over
+    the voxels of all cases, under both protocols, with the reliability diagram.
 
     Args:
         path: the CSV file, such as ``cases_last.csv``.
         num_classes: classes ``K``; all but class 0 are scored.
         unit: ``"mm"``; ``"voxel"`` for the literature's numbers on LA, which ignore the spacing.
         nsd_tolerance: tolerance of the surface Dice in that unit.
+        reliability_margin: None measures reliability over the whole scan, where background that nobody could
+            take for anything else makes every model look reliable; a number of mm measures it in the box
+            around prediction and reference, enlarged by it on every side.
     """
 
     def __init__(
@@ -51,8 +63,11 @@ class CaseMetrics:
         num_classes: int,
         unit: Literal["mm", "voxel"] = "mm",
         nsd_tolerance: float = 1.0,
+        reliability_margin: float | None = None,
     ) -> None:
         """Remember the arguments."""
+        self.reliability_margin = reliability_margin
+        self.pooled = ReliabilityMetrics(num_classes)
         self.path, self.num_classes, self.unit = Path(path), num_classes, unit
         self.nsd_tolerance = nsd_tolerance
         self.rows: list[Row] = []
@@ -65,7 +80,7 @@ class CaseMetrics:
 
     def started(self, _: Engine) -> None:
         """Forget the rows of an earlier evaluation."""
-        self.rows = []
+        self.rows, self.pooled = [], ReliabilityMetrics(self.num_classes)
 
     def iteration_completed(self, engine: Engine) -> None:
         """Score the cases of a batch.
@@ -80,6 +95,7 @@ class CaseMetrics:
             _check_reference(item["reference"], predicted, item["image"])
             spacing = np.linalg.norm(np.asarray(item["reference"].affine)[:3, :3], axis=0)
             milliliters = float(np.prod(spacing)) / 1000
+            reliability = self._reliability(item["pred"], predicted, reference, spacing)
             for label in range(1, self.num_classes):
                 scores = segmentation_scores(
                     predicted,
@@ -93,20 +109,70 @@ class CaseMetrics:
                 row |= {"unit": self.unit, "empty": scores.empty}
                 row["volume_ml"] = round(int((predicted == label).sum()) * milliliters, 4)
                 row["reference_ml"] = round(int((reference == label).sum()) * milliliters, 4)
+                row |= {name: round(reliability[name], 6) for name in RELIABILITY}
                 self.rows.append(row)
 
+    def _reliability(
+        self,
+        probs: Tensor,
+        predicted: NDArray[Any],
+        reference: NDArray[Any],
+        spacing: NDArray[np.float64],
+    ) -> dict[str, float]:
+        """Of one case; added to the pooled ones."""
+        box: tuple[slice, ...] = (slice(None),) * 3
+        if self.reliability_margin is not None:
+            box = _box((predicted > 0) | (reference > 0), self.reliability_margin / spacing)
+        metrics = ReliabilityMetrics(self.num_classes)
+        metrics.update(torch.as_tensor(probs)[(slice(None), *box)].cpu(), reference[box].astype(np.int64))
+        self.pooled.merge(metrics)
+        return metrics.compute()
+
     def completed(self, engine: Engine) -> None:
-        """Write the CSV and hand the means to the engine."""
+        """Write the CSV and the pooled reliability, and hand the means to the engine."""
         text = io.StringIO()
         if self.rows:
             writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+        self._write_pooled()
         for name in METRICS if self.rows else ():
             values = [float(row[name]) for row in self.rows]
             engine.state.metrics[f"mean_{name}"] = statistics.fmean(values)
             engine.state.metrics[f"median_{name}"] = statistics.median(values)
+
+    def _write_pooled(self) -> None:
+        diagram = self.pooled.calibration.diagram()
+        content: dict[str, Any] = {
+            "cases": len({row["case"] for row in self.rows}),
+            "region": "scan" if self.reliability_margin is None else f"box + {self.reliability_margin:g} mm",
+            "pooled": _numbers(self.pooled.compute()),
+            "diagram": {
+                name: [None if math.isnan(v) else v for v in getattr(diagram, name).tolist()]
+                for name in ("count", "confidence", "accuracy")
+            },
+        }
+        path = self.path.with_name(self.path.stem.replace("cases", "reliability", 1) + ".json")
+        if path.stem != self.path.stem:
+            write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in values.items()}
+
+
+def _box(mask: NDArray[np.bool_], margin: NDArray[np.float64]) -> tuple[slice, ...]:
+    """Around a mask, with a margin in voxels of each axis; everything where the mask is empty."""
+    slices = []
+    for axis in range(3):
+        places = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(places):
+            return (slice(None),) * 3
+        more = math.ceil(margin[axis])
+        slices.append(slice(max(0, int(places[0]) - more), int(places[-1]) + 1 + more))
+    return tuple(slices)
 
 
 def _check_reference(reference: MetaTensor, predicted: NDArray[Any], image: MetaTensor) -> None:
@@ -136,10 +202,12 @@ def summary_table(rows: Sequence[Row]) -> str:
         empty = sum(row["empty"] in ("prediction", "reference") for row in of_class)
         lines.append(f"class {label}, {len(of_class)} cases, {empty} with an empty mask on one side")
         lines.append(f"  {'metric':<16}{'mean':>9}{'median':>9}{'worst':>9}{'best':>9}")
-        for name in METRICS:
-            values = [float(row[name]) for row in of_class]
+        for name in (*METRICS, *(name for name in RELIABILITY if name in of_class[0])):
+            values = [float(row[name]) for row in of_class if not math.isnan(float(row[name]))]
+            if not values:
+                continue
             low, high = min(values), max(values)
-            worst, best = (high, low) if name in DISTANCES else (low, high)
+            worst, best = (high, low) if name in LOWER_IS_BETTER else (low, high)
             title = f"{name} ({of_class[0]['unit']})" if name in DISTANCES else name
             numbers = (statistics.fmean(values), statistics.median(values), worst, best)
             lines.append(f"  {title:<16}" + "".join(f"{number:9.4f}" for number in numbers))
@@ -156,6 +224,7 @@ def evaluate_run(
     checkpoints: Sequence[Literal["best", "last"]] = ("best", "last"),
     unit: Literal["mm", "voxel"] = "mm",
     nsd_tolerance: float = 1.0,
+    reliability_margin: float | None = None,
     channels_last: bool = True,
     overwrite: bool = False,
 ) -> dict[str, list[Row]]:
@@ -171,6 +240,7 @@ def evaluate_run(
         checkpoints: which of the two.
         unit: see :class:`CaseMetrics`.
         nsd_tolerance: see :class:`CaseMetrics`.
+        reliability_margin: see :class:`CaseMetrics`.
         channels_last: memory layout of the weights.
         overwrite: replace scores that are there already.
 
@@ -194,7 +264,11 @@ def evaluate_run(
         checkpoint = load_network(folder / f"{name}.pt", network)
         evaluator.network = deployable(network, channels_last=channels_last).to(evaluator.state.device)
         scores = CaseMetrics(
-            folder / f"cases_{name}.csv", num_classes=num_classes, unit=unit, nsd_tolerance=nsd_tolerance
+            folder / f"cases_{name}.csv",
+            num_classes=num_classes,
+            unit=unit,
+            nsd_tolerance=nsd_tolerance,
+            reliability_margin=reliability_margin,
         )
         events = (
             (Events.STARTED, scores.started),

@@ -30,6 +30,8 @@ RUN_FILES = (
     "last.pt",
     "cases_best.csv",
     "cases_last.csv",
+    "reliability_best.json",
+    "reliability_last.json",
     "pseudo_labels.csv",
     "log.jsonl",
 )
