@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from medssl import __version__
+from medssl.commands.calibrate import add_calibrate
 from medssl.commands.check import add_check
 from medssl.commands.datalist import add_datalist
 from medssl.commands.predict import add_predict
@@ -84,6 +85,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_datalist,
     add_check,
     add_predict,
+    add_calibrate,
     add_review,
 )
 

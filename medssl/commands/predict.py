@@ -37,7 +37,9 @@ def add_predict(commands: Any) -> None:
     )
     model.add_argument("--stride", type=int, nargs=3, metavar="N", help="step between windows in voxels")
     model.add_argument("--batch-size", type=int, default=4, help="windows at once (default 4)")
-    model.add_argument("--temperature", type=float, default=1.0, help="divides the logits (default 1)")
+    model.add_argument(
+        "--temperature", type=float, help="of the probabilities (default: that of medssl calibrate, else 1)"
+    )
     model.add_argument("--amp", choices=("off", "bf16"), help="bf16 is faster (default: the bundle's)")
     model.add_argument("--device", help="such as cuda:0 (default: a GPU where there is one)")
     model.add_argument("--keep-largest", type=int, nargs="+", default=[], metavar="CLASS")
@@ -86,7 +88,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         flips=list(chain.from_iterable(combinations(axes, n) for n in range(1, len(axes) + 1))),
         uncertainty=uncertainty,
         keep_probabilities=arguments.probabilities,
-        temperature=arguments.temperature,
+        temperature=_temperature(arguments),
         amp=arguments.amp or ("bf16" if settings["amp"] == "bf16" else "off"),
         channels_last=bool(settings["channels_last"]),
         device=device,
@@ -115,6 +117,17 @@ def _predict(arguments: argparse.Namespace) -> int:
         print(f"  {message}")
     print(f"open {result.folder / 'index.html'}")
     return 1 if result.failed else 0
+
+
+def _temperature(arguments: argparse.Namespace) -> float:
+    """What was asked for, or the stored one; members of an ensemble have none of their own."""
+    from medssl.engines.temperature import stored_temperature
+
+    if arguments.temperature is not None:
+        if not arguments.temperature > 0:
+            raise InputError(f"--temperature {arguments.temperature}", "not above 0", "1 changes nothing")
+        return float(arguments.temperature)
+    return stored_temperature(arguments.checkpoint[0]) if len(arguments.checkpoint) == 1 else 1.0
 
 
 def scans_of(source: str, *, lists: list[str], cases: list[str] | None) -> list[dict[str, Any]]:

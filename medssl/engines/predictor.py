@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from medssl.engines.maps import complete_probabilities
 from medssl.engines.scan_grid import slabs_on_scan_grid
 from medssl.engines.streaming import WindowWeights, storage_dtype, stream_windows, window_starts
+from medssl.engines.temperature import tempered
 from medssl.errors import InputError
 from medssl.networks import DualDecoderOutput
 from medssl.reliability import disagreement, entropy
@@ -70,7 +71,7 @@ class Predictor:
         uncertainty: ``"entropy"`` alone, or with a second map: disagreement of both decoders
             (``"dual-axis"``) or of the members (``"ensemble"``).
         keep_probabilities: return those of every class as well.
-        temperature: logits are divided by it.
+        temperature: see :func:`medssl.engines.temperature.tempered`.
         amp: ``"bf16"`` runs the networks under autocast.
         channels_last: hand windows over in channels-last layout.
         device: where the networks are.
@@ -190,7 +191,7 @@ class Predictor:
                     "give the number it was trained with",
                 )
             for index, values in enumerate(logits):
-                probs = torch.softmax(values.float() / self.temperature, 1)
+                probs = torch.softmax(values.float(), 1)
                 probs = probs.flip(axes) if axes else probs
                 if len(sums) <= index:
                     sums.append(probs)
@@ -220,7 +221,7 @@ class Predictor:
         for slab, part in slabs_on_scan_grid(
             values, network_affine=network_affine, scan_affine=scan_affine, shape=shape, outside=outside
         ):
-            probs = complete_probabilities(part[:classes])
+            probs = tempered(complete_probabilities(part[:classes]), self.temperature)
             top, winner = probs.max(0)
             labels[slab], confidence[slab] = winner.numpy(), top.numpy()
             uncertainty[slab] = (entropy(probs.unsqueeze(0))[0] / math.log(classes)).clamp(0, 1).numpy()

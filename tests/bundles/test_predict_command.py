@@ -138,3 +138,23 @@ def test_a_bundle_or_checkpoint_that_is_none(scans, trained, tmp_path, capsys):
     assert main(["predict", "--bundle", str(tmp_path), *arguments]) == 2
     assert "inference.yaml: no such file" in capsys.readouterr().err
     assert (CONFIGS / "inference.yaml").is_file()
+
+
+def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_path, capsys):
+    shutil.copy(trained / "last.pt", tmp_path / "last.pt")
+    entry = {k: str(phantoms / f"{k}s" / "phantom_005.nii.gz") for k in ("image", "label")}
+    first = {k: str(phantoms / f"{k}s" / "phantom_001.nii.gz") for k in ("image", "label")}
+    (tmp_path / "d.json").write_text(json.dumps({"training": [first], "validation": [entry]}))
+    command = ["calibrate", "--bundle", str(BUNDLE), "--checkpoint", str(tmp_path / "last.pt")]
+    command += ["--input", str(tmp_path / "d.json"), "--device", "cpu"]
+    assert main(command) == 0
+    assert "temperature" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "last.calibration.json").read_text())
+    assert kept["nll_after"] < kept["nll_before"]
+    assert main(command) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert predict(scans, tmp_path / "last.pt", tmp_path / "out") == 0
+    settings = json.loads((tmp_path / "out" / "phantom_001.json").read_text())["settings"]
+    assert settings["temperature"] == kept["temperature"]
+    assert predict(scans, tmp_path / "last.pt", tmp_path / "raw", "--temperature", 1) == 0
+    np.testing.assert_array_equal(labels(tmp_path / "out"), labels(tmp_path / "raw"))

@@ -114,6 +114,7 @@ def test_temperature_softens(image):
     sharp, soft = (predict([convolution(0)], image, temperature=t) for t in (1.0, 4.0))
     assert soft.confidence.mean() < sharp.confidence.mean()
     assert soft.uncertainty.mean() > sharp.uncertainty.mean()
+    np.testing.assert_array_equal(soft.labels, sharp.labels)
 
 
 def test_half_precision_storage_changes_maps_by_its_rounding_alone(image, monkeypatch):
