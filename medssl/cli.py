@@ -17,6 +17,7 @@ from medssl.commands.check import add_check
 from medssl.commands.datalist import add_datalist
 from medssl.commands.predict import add_predict
 from medssl.commands.review import add_review
+from medssl.commands.robustness import add_robustness
 from medssl.errors import InputError, find_input_error, unknown_name
 
 Subparsers = Any  # argparse keeps the type private
@@ -86,6 +87,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_check,
     add_predict,
     add_calibrate,
+    add_robustness,
     add_review,
 )
 

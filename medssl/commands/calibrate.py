@@ -39,17 +39,19 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     path = calibration_file(arguments.checkpoint)
     if path.exists() and not arguments.overwrite:
         raise InputError(path, "exists already", "add --overwrite")
+    datalist = load_datalist(arguments.input)
+    overrides = {"stride": arguments.stride} if arguments.stride else {}
     deployment = load_deployment(
         arguments.bundle,
         [arguments.checkpoint],
         config_files=arguments.config_file,
-        overrides={"stride": arguments.stride} if arguments.stride else {},
+        overrides=overrides | {"label_map": datalist.get("label_map")},
     )
     settings = deployment.settings
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = deployment.networks[0].to(device)
     bf16 = (arguments.amp or settings["amp"]) == "bf16"
-    items = [item for item in load_datalist(arguments.input)[arguments.list] if "label" in item]
+    items = [item for item in datalist[arguments.list] if "label" in item]
 
     def forward(windows: torch.Tensor) -> torch.Tensor:
         windows = windows.to(device).contiguous(memory_format=torch.channels_last_3d)

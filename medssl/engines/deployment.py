@@ -94,7 +94,7 @@ def load_deployment(
         member = copy.deepcopy(network)
         load_network(path, member)
         networks.append(deployable(member, channels_last=channels_last))
-    names = ("num_classes", "patch_size", "stride", "amp", "channels_last", "class_names")
+    names = ("num_classes", "patch_size", "stride", "amp", "channels_last", "class_names", "h5_spacing")
     settings = {name: parser.get_parsed_content(name) for name in names}
     return Deployment(networks, parser.get_parsed_content("transform"), settings)
 

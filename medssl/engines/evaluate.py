@@ -122,7 +122,7 @@ class CaseMetrics:
         """Of one case; added to the pooled ones."""
         box: tuple[slice, ...] = (slice(None),) * 3
         if self.reliability_margin is not None:
-            box = _box((predicted > 0) | (reference > 0), self.reliability_margin / spacing)
+            box = foreground_box(predicted, reference, self.reliability_margin / spacing)
         metrics = ReliabilityMetrics(self.num_classes)
         metrics.update(torch.as_tensor(probs)[(slice(None), *box)].cpu(), reference[box].astype(np.int64))
         self.pooled.merge(metrics)
@@ -163,8 +163,11 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else round(value, 6) for name, value in values.items()}
 
 
-def _box(mask: NDArray[np.bool_], margin: NDArray[np.float64]) -> tuple[slice, ...]:
-    """Around a mask, with a margin in voxels of each axis; everything where the mask is empty."""
+def foreground_box(
+    predicted: NDArray[Any], reference: NDArray[Any], margin: NDArray[np.float64]
+) -> tuple[slice, ...]:
+    """Around both masks, with a margin in voxels of each axis; everything where both are empty."""
+    mask = (predicted > 0) | (reference > 0)
     slices = []
     for axis in range(3):
         places = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))

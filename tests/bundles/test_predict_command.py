@@ -158,3 +158,21 @@ def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_pat
     assert settings["temperature"] == kept["temperature"]
     assert predict(scans, tmp_path / "last.pt", tmp_path / "raw", "--temperature", 1) == 0
     np.testing.assert_array_equal(labels(tmp_path / "out"), labels(tmp_path / "raw"))
+
+
+def test_robustness_of_two_models_in_one_table(phantoms, trained, tmp_path, capsys):
+    first, second = (
+        {k: str(phantoms / f"{k}s" / f"phantom_00{n}.nii.gz") for k in ("image", "label")} for n in (1, 5)
+    )
+    (tmp_path / "d.json").write_text(json.dumps({"training": [first], "test": [second]}))
+    models = [f"a={trained / 'last.pt'}", f"b={trained / 'best.pt'}"]
+    command = ["robustness", "--bundle", str(BUNDLE), "--checkpoint", *models, "--out", str(tmp_path / "out")]
+    command += ["--input", str(tmp_path / "d.json"), "--device", "cpu", "--amp", "off"]
+    assert main([*command, "--corruptions", "noise", "--severities", "2"]) == 0
+    assert "| b | noise | 2 |" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"cells", "radar.png", "robustness.csv", "robustness.md", "settings.json"}
+    assert main([*command, "--corruptions", "nois"]) == 2
+    assert "did you mean 'noise'" in capsys.readouterr().err
+    assert main([*command, "--list", "validation"]) == 2
+    assert "no case with a label" in capsys.readouterr().err

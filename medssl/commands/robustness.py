@@ -1,0 +1,140 @@
+"""``medssl robustness``: trained models on corrupted scans, without fine-tuning."""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from medssl.errors import InputError
+
+
+def add_robustness(commands: Any) -> None:
+    """``medssl robustness``."""
+    parser = commands.add_parser("robustness", help="evaluate trained models on corrupted scans")
+    parser.add_argument("--bundle", required=True, help="folder of the bundle, such as bundles/tcseg")
+    parser.add_argument(
+        "--checkpoint", required=True, nargs="+", metavar="[NAME=]FILE", help="one model each, compared"
+    )
+    parser.add_argument("--input", required=True, metavar="DATALIST", help="a MONAI datalist")
+    parser.add_argument("--list", default="test", help="the list with labels (default: test)")
+    parser.add_argument("--out", required=True, help="folder of the tables, the figure and the cells")
+    parser.add_argument("--corruptions", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument("--severities", nargs="+", type=int, default=[1, 3, 5], metavar="N", help="1 to 5")
+    parser.add_argument("--config-file", nargs="+", default=[], help="further overlays of the bundle")
+    parser.add_argument("--stride", type=int, nargs=3, metavar="N", help="step between windows in voxels")
+    parser.add_argument("--amp", choices=("off", "bf16"), help="bf16 is faster (default: the bundle's)")
+    parser.add_argument("--device", help="such as cuda:0 (default: a GPU where there is one)")
+    parser.add_argument(
+        "--margin", type=float, metavar="MM", help="reliability this far around prediction and reference"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default 0)")
+    parser.set_defaults(run=_robustness)
+
+
+def _robustness(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from medssl.data import LoadCased, load_datalist
+    from medssl.data.corruptions import VOLUME_CORRUPTIONS
+    from medssl.data.datalist import LISTS
+    from medssl.engines.deployment import load_deployment
+    from medssl.engines.predictor import Predictor
+    from medssl.engines.robustness import cells_of, measure_robustness, robustness_rows
+    from medssl.errors import unknown_name
+    from medssl.files import write_text
+    from medssl.review.package import model_record
+    from medssl.review.robustness_figure import write_radar
+
+    if arguments.list not in LISTS:
+        raise unknown_name("list", arguments.list, LISTS)
+    cells = cells_of(arguments.corruptions or list(VOLUME_CORRUPTIONS), arguments.severities)
+    datalist = load_datalist(arguments.input)
+    items = [item for item in datalist[arguments.list] if "label" in item]
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    out = Path(arguments.out)
+    models, rows = {}, []
+    for name, file in _named(arguments.checkpoint):
+        deployment = load_deployment(
+            arguments.bundle,
+            [file],
+            config_files=arguments.config_file,
+            overrides={"stride": arguments.stride} if arguments.stride else {},
+        )
+        settings = deployment.settings
+        amp: Literal["off", "bf16"] = "bf16" if (arguments.amp or settings["amp"]) == "bf16" else "off"
+        predictor = Predictor(
+            [deployment.networks[0].to(device)],
+            num_classes=settings["num_classes"],
+            patch=settings["patch_size"],
+            stride=settings["stride"],
+            keep_probabilities=True,
+            amp=amp,
+            channels_last=bool(settings["channels_last"]),
+            device=device,
+        )
+        identity = {
+            "model": model_record([file])[0]["sha256"],
+            "cases": [item["case"] for item in items],
+            "seed": arguments.seed,
+            "margin": arguments.margin,
+            "stride": list(settings["stride"]),
+            "amp": amp,
+        }
+        models[name] = measure_robustness(
+            out / "cells" / name,
+            cells,
+            items,
+            identity=identity,
+            transform=deployment.transform,
+            predictor=predictor,
+            seed=arguments.seed,
+            margin=arguments.margin,
+            reference=LoadCased(
+                "label", h5_spacing=settings["h5_spacing"], label_map=datalist.get("label_map")
+            ),
+        )
+        rows += robustness_rows(name, models[name])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / "robustness.csv", text.getvalue())
+    table = markdown(rows)
+    write_text(out / "robustness.md", table)
+    write_text(out / "settings.json", json.dumps({"command": vars(arguments)}, default=str, indent=2) + "\n")
+    if len(cells) > 1:
+        write_radar(out / "radar.png", models)
+    print(table)
+    print(f"written to {out}")
+    return 0
+
+
+def _named(checkpoints: list[str]) -> list[tuple[str, str]]:
+    """Models by name: what stands before ``=``, or the run folder's name."""
+    named = []
+    for given in checkpoints:
+        name, _, file = given.rpartition("=")
+        named.append((name or Path(file).absolute().parent.name, file))
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1 or "/" in name or name.startswith("."):
+            raise InputError(f"model {name!r}", "is no name of one model", "give NAME=FILE")
+    return named
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table as Markdown: every value with its difference to clean in brackets."""
+    measures = [key for key in rows[0] if f"{key} - clean" in rows[0]]
+    lines = ["| model | corruption | severity | " + " | ".join(measures) + " |"]
+    lines.append("| " + " | ".join(["---"] * (3 + len(measures))) + " |")
+    for row in rows:
+        cells = [f"{row[m]:.3f}" for m in measures]
+        if row["corruption"] != "clean":
+            pairs = zip(cells, measures, strict=True)
+            cells = [f"{cell} ({row[f'{m} - clean']:+.3f})" for cell, m in pairs]
+        lines.append(
+            f"| {row['model']} | {row['corruption']} | {row['severity']} | " + " | ".join(cells) + " |"
+        )
+    return "\n".join(lines) + "\n"
