@@ -30,7 +30,7 @@ def commands_of(text: str) -> list[str]:
 
 def place(command: str, folder: Path) -> list[str]:
     """The command with its capital names, and d.json, as files of a folder."""
-    for name in ("DATA", "RUN", "SCANS", "OUT", "REVIEW", "LABELS", "CORRECTED", "REPORT"):
+    for name in ("DATA", "RUN", "SCANS", "OUT", "REVIEW", "LABELS", "CORRECTED", "REPORT", "ROBUSTNESS"):
         command = re.sub(rf"(?<= ){name}(?=[ /]|$)", str(folder / name), command)
     command = re.sub(r"(?<= )(\w+\.json)(?= |$)", str(folder / r"\1"), command)
     return shlex.split(command.replace("96 96 96", "32 32 16"))
@@ -61,10 +61,12 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     assert (tmp_path / "REVIEW" / "triage.csv").is_file()
     # The guides' commands need what the README's have made; public data sets are not here.
     guides = [
-        c for name in ("data", "check", "review") for c in commands_of((ROOT / f"docs/{name}.md").read_text())
+        c
+        for name in ("data", "check", "review", "reliability", "robustness")
+        for c in commands_of((ROOT / f"docs/{name}.md").read_text())
     ]
     ran = [c for c in guides if "--dataset " not in c and "la8.json" not in c]
-    assert len(ran) >= 4
+    assert len(ran) >= 6
     for command in ran:
         arguments = place(command, tmp_path)
         for name in ("REVIEW",) if "predict" in command else ("d.json",) if "datalist --" in command else ():
