@@ -59,7 +59,8 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     from medssl.engines.deployment import load_deployment
     from medssl.engines.predictor import Predictor, Uncertainty
-    from medssl.review.package import PackageOptions, model_record, write_review_package
+    from medssl.review.case import PackageOptions
+    from medssl.review.package import model_record, write_review_package
     from medssl.review.tables import segment_classes
 
     items = scans_of(arguments.input, lists=arguments.lists, cases=arguments.cases)

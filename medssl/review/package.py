@@ -4,57 +4,25 @@ import hashlib
 import importlib.util
 import json
 import logging
-import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Compose
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import nn
 from tqdm import tqdm
 
-from medssl import __version__
-from medssl.engines.predictor import FORMULAS, Prediction, Predictor
+from medssl.engines.predictor import Predictor
 from medssl.errors import InputError, find_input_error
-from medssl.files import write_text
-from medssl.review.maps import write_like
+from medssl.review.case import PackageOptions, review_case
 from medssl.review.names import ReviewNames
-from medssl.review.page import RESEARCH_USE, write_index
-from medssl.review.picture import for_display, write_review_picture
-from medssl.review.segmentations import is_sheared, write_dicom_seg, write_seg_nrrd
-from medssl.review.statistics import CaseStatistics, case_statistics
+from medssl.review.page import write_index
 from medssl.review.tables import SegmentClass, segment_classes, write_label_tables
 from medssl.review.worklist import read_side_cars, worklist_rows, write_worklist
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PackageOptions:
-    """How a review folder is made.
-
-    Attributes:
-        bids: name files as BIDS derivatives.
-        keep_largest: classes of which only the largest connected component is kept.
-        fill_holes: classes whose holes are filled.
-        dicom_seg: write DICOM SEG for scans that are DICOM series.
-        resume: go on with a folder: cases that are finished stay.
-        overwrite: make all cases anew.
-    """
-
-    bids: bool = False
-    keep_largest: tuple[int, ...] = ()
-    fill_holes: tuple[int, ...] = ()
-    dicom_seg: bool = False
-    resume: bool = False
-    overwrite: bool = False
 
 
 @dataclass
@@ -130,7 +98,7 @@ def write_review_package(
                 result.skipped.append(case)
             else:
                 try:
-                    _one_case(item, names, transform, predictor, classes, model, settings, options)
+                    review_case(item, names, transform, predictor, classes, model, settings, options)
                     result.predicted.append(case)
                 except Exception as error:
                     found = find_input_error(error)
@@ -199,120 +167,6 @@ def _check(
             )
 
 
-def _one_case(
-    item: Mapping[str, Any],
-    names: ReviewNames,
-    transform: Compose,
-    predictor: Predictor,
-    classes: Sequence[SegmentClass],
-    model: Sequence[Mapping[str, str]],
-    settings: Mapping[str, Any],
-    options: PackageOptions,
-) -> None:
-    began = time.perf_counter()
-    case = str(item["case"])
-    load, *rest = transform.transforms
-    loaded = load(dict(item))
-    image: MetaTensor = loaded["image"]
-    affine = np.asarray(image.meta["original_affine"], np.float64)
-    shape, source = tuple(image.shape[1:]), Path(image.meta["filename_or_obj"])
-    shown = for_display(image.as_tensor()[0].numpy())
-    ready = Compose(rest)(loaded)["image"]
-    del loaded, image
-    windows = predictor.windows(ready.shape[1:])
-    with tqdm(total=windows, desc=case, unit="window", leave=False) as bar:
-        prediction = predictor(ready, scan_affine=affine, shape=shape, advance=bar.update)
-    del ready
-    prediction = replace(prediction, labels=clean_labels(prediction.labels, options))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    statistics = case_statistics(prediction, spacing=spacing.tolist())
-    warnings = []
-    if is_sheared(affine):
-        warnings.append("the scan's axes are not perpendicular: viewers may show it distorted; no .seg.nrrd")
-        logger.warning("%s: %s", source, warnings[-1])
-    series = source if source.is_dir() else source.parent if source.suffix.lower() == ".dcm" else None
-    files = _write_maps(prediction, case, names, source, affine)
-    if not is_sheared(affine):
-        path = names.path("slicer", case)
-        write_seg_nrrd(path, prediction.labels, affine=affine, classes=classes)
-        files["3D Slicer"] = path
-    if options.dicom_seg and series is not None:
-        path = names.path("dicom", case)
-        try:
-            if write_dicom_seg(path, prediction.labels, series=series, affine=affine, classes=classes):
-                files["DICOM SEG"] = path
-            else:
-                warnings.append("nothing was predicted: no DICOM SEG")
-        except InputError as error:  # the other files of the case are of use without it
-            warnings.append(str(error))
-            logger.warning("%s", error)
-    picture = names.path("picture", case)
-    volumes = [f"{c.name} {s.volume_ml:.1f} ml" for c, s in zip(classes, statistics.classes, strict=True)]
-    title = f"{case}    priority {statistics.priority:.2f}    {', '.join(volumes[:4])}"
-    write_review_picture(
-        picture, scan=shown, prediction=prediction, affine=affine, classes=classes, title=title
-    )
-    car = {
-        "kind": "medssl review",
-        "case": case,
-        "scan": str(source),
-        "shape": list(shape),
-        "spacing_mm": [round(float(value), 6) for value in spacing],
-        "files": {
-            kind: path.relative_to(names.folder).as_posix()
-            for kind, path in {"picture": picture, **files}.items()
-        },
-        "formulas": _formulas(predictor),
-        "statistics": _plain(statistics, classes),
-        "warnings": warnings,
-        "model": list(model),
-        "settings": settings,
-        "stored_as": str(prediction.confidence.dtype),
-        "seconds": round(time.perf_counter() - began, 2),
-        "medssl": __version__,
-        "use": RESEARCH_USE,
-    }
-    write_text(names.path("side-car", case), json.dumps(car, indent=2, allow_nan=False) + "\n")
-
-
-def clean_labels(labels: NDArray[Any], options: PackageOptions) -> NDArray[Any]:
-    """The largest component (26 neighbours) and no holes, of the classes that ask for it.
-
-    With scipy: MONAI's ``KeepLargestConnectedComponent`` needs scikit-image. A hole is background that the
-    class encloses.
-    """
-    cleaned = labels.copy()
-    for label in options.keep_largest:
-        pieces, count = ndimage.label(cleaned == label, np.ones((3, 3, 3)))
-        if count > 1:
-            sizes = np.bincount(pieces.ravel())
-            sizes[0] = 0
-            cleaned[(pieces > 0) & (pieces != sizes.argmax())] = 0
-    for label in options.fill_holes:
-        filled = ndimage.binary_fill_holes(cleaned == label)
-        cleaned[filled & (cleaned == 0)] = label
-    return cleaned
-
-
-def _write_maps(
-    prediction: Prediction, case: str, names: ReviewNames, source: Path, affine: NDArray[np.float64]
-) -> dict[str, Path]:
-    maps: dict[str, tuple[Path, NDArray[Any]]] = {
-        "segmentation": (names.path("segmentation", case), prediction.labels),
-        "confidence": (names.path("confidence", case), prediction.confidence),
-        "uncertainty": (names.path("uncertainty", case), prediction.uncertainty),
-    }
-    if prediction.disagreement is not None:
-        maps["disagreement"] = (names.path("disagreement", case), prediction.disagreement)
-    if prediction.probabilities is not None:
-        for label, values in enumerate(prediction.probabilities):
-            maps[f"probability {label}"] = (names.path("probability", case, label=label), values)
-    for kind, (path, values) in maps.items():
-        array = values if kind == "segmentation" else values.astype(np.float32)
-        write_like(path, array, reference_file=source, affine=affine, overwrite=True)
-    return {kind: path for kind, (path, _) in maps.items()}
-
-
 def _settings(predictor: Predictor, transform: Compose, options: PackageOptions) -> dict[str, Any]:
     return {
         "preprocessing": [type(step).__name__ for step in transform.transforms],
@@ -326,29 +180,6 @@ def _settings(predictor: Predictor, transform: Compose, options: PackageOptions)
         "keep_largest": list(options.keep_largest),
         "fill_holes": list(options.fill_holes),
     }
-
-
-def _formulas(predictor: Predictor) -> dict[str, str]:
-    formulas = {name: FORMULAS[name] for name in ("confidence", "uncertainty")}
-    if predictor.uncertainty != "entropy":
-        formulas["disagreement"] = FORMULAS[predictor.uncertainty]
-    return formulas
-
-
-def _plain(statistics: CaseStatistics, classes: Sequence[SegmentClass]) -> dict[str, Any]:
-    """For JSON, which has no NaN: null where a number is undefined."""
-    content = asdict(statistics)
-    content["classes"] = {c.name: asdict(s) for c, s in zip(classes, statistics.classes, strict=True)}
-
-    def number(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: number(inner) for key, inner in value.items()}
-        if isinstance(value, float):
-            return None if math.isnan(value) else round(value, 6)
-        return value
-
-    plain: dict[str, Any] = number(content)
-    return plain
 
 
 def run_package(
