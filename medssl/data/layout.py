@@ -56,13 +56,14 @@ def is_dicom_folder(folder: Path) -> bool:
     """Whether a folder holds DICOM files (told by their magic bytes, whatever they are called)."""
     try:
         return folder.is_dir() and any(
-            _is_dicom(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")
+            is_dicom(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")
         )
     except OSError:  # may not be looked into
         return False
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, told by its magic bytes."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -11,6 +11,7 @@ from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 
 from medssl import __version__
+from medssl.data.layout import is_dicom
 from medssl.errors import InputError
 from medssl.files import atomic_path
 from medssl.review.tables import SegmentClass
@@ -106,7 +107,7 @@ def write_dicom_seg(
     present = [found for found in classes if (labels == found.label).any()]
     if not present:
         return False
-    slices = [pydicom.dcmread(file) for file in sorted(Path(series).iterdir()) if _is_dicom(file)]
+    slices = [pydicom.dcmread(file) for file in sorted(Path(series).iterdir()) if is_dicom(file)]
     for dataset in slices:
         if not dataset.get("SliceThickness"):  # may be absent or empty; highdicom needs it
             dataset.SliceThickness = float(np.linalg.norm(affine[:3, 2]))
@@ -170,10 +171,3 @@ def write_dicom_seg(
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary)
     return True
-
-
-def _is_dicom(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

@@ -1,5 +1,19 @@
 """Corruptions of images at five severities, for the evaluation of trained models."""
 
+from medssl.data.corruptions.natural import (
+    NATURAL_CORRUPTIONS,
+    corrupt_natural_image,
+    corruption_title,
+    planar_depth,
+)
 from medssl.data.corruptions.volumes import VOLUME_CORRUPTIONS, CorruptVolumed, corrupt_volume
 
-__all__ = ["VOLUME_CORRUPTIONS", "CorruptVolumed", "corrupt_volume"]
+__all__ = [
+    "NATURAL_CORRUPTIONS",
+    "VOLUME_CORRUPTIONS",
+    "CorruptVolumed",
+    "corrupt_natural_image",
+    "corrupt_volume",
+    "corruption_title",
+    "planar_depth",
+]
