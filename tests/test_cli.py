@@ -10,7 +10,7 @@ from medssl.cli import main
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "medssl", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "medssl", *arguments], capture_output=True, encoding="utf-8", check=False
     )
 
 
@@ -25,7 +25,7 @@ def test_version_and_help(capsys):
 
 def test_help_loads_no_large_library():
     code = "import sys; from medssl.cli import main; main(['--help']); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.endswith("False\n")
 
 

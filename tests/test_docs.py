@@ -52,7 +52,7 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
             continue
         tiny = TINY if "inference.yaml" in command else TINY_TRAINING
         arguments = [sys.executable, *arguments[1:], *shlex.split(tiny)]
-        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     run = {p.name for p in (tmp_path / "RUN").iterdir()}
     assert {"best.pt", "last.pt", "run.json", "config.yaml", "log.jsonl"} <= run
@@ -107,7 +107,7 @@ def test_bad_input_ends_the_bundle_with_one_line_and_status_2(tmp_path, option, 
         *("--dataset_dir", str(tmp_path / "data"), "--run_dir", str(tmp_path / "run"), "--labeled", "1"),
         *("--validation", "1", "--test", "1", *shlex.split(option)),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(line)

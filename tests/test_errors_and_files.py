@@ -13,7 +13,7 @@ from medssl.files import atomic_path, write_text
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, encoding="utf-8", check=False
     )
 
 

@@ -146,7 +146,7 @@ def test_command_line_says_findings_alone_whatever_the_terminal_can_show(sound):
     image.write_bytes(b"")
     command = [sys.executable, "-m", "medssl", "check", str(sound.write())]
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ascii_only)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=ascii_only)
     assert done.returncode == 1
     assert done.stdout.startswith("severity  case")
     assert r"Gr\xf6\xdfe" in done.stdout
@@ -197,7 +197,7 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
         *("--max_steps", "2", "--steps_per_epoch", "2"),
         *("--device", "cpu"),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     said = done.stderr.strip().splitlines()[-1]
     assert said in [f"error: {f['where']}: {f['fault']}; {f['remedy']}" for f in found]
