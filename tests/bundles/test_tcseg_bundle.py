@@ -3,6 +3,9 @@
 import csv
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -259,3 +262,16 @@ def test_a_checkpoint_of_another_width_is_refused_in_one_line(trained):
     with pytest.raises(Exception, match="another architecture") as caught:
         with_weights(VNet(width=4), trained / "last.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_mlflow_keeps_losses_and_validations(phantoms, tmp_path):
+    pytest.importorskip("mlflow", reason="an optional tracker")
+    command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(BUNDLE)]
+    command += ["--config_file", str([str(CONFIGS / name) for name in TRAIN])]
+    command += ["--tracking", str(CONFIGS / "mlflow.json"), "--dataset_dir", str(phantoms)]
+    tiny = {k: v for k, v in TINY.items() if k not in ("bundle_root", "device")} | {"run_dir": str(tmp_path)}
+    command += [str(part) for name, value in tiny.items() for part in (f"--{name}", value)]
+    subprocess.run(command, check=True, capture_output=True)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        names = {name for (name,) in database.execute("select key from metrics")}
+    assert {"loss", "supervised", "val_dice", "val_rss"} <= names
