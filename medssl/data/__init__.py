@@ -2,6 +2,7 @@
 
 from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
 from medssl.data.checks.lists import validate_datalist
+from medssl.data.contents import contents_sha256
 from medssl.data.datalist import Datalist, build_datalist
 from medssl.data.datalist_file import load_datalist
 from medssl.data.layout import case_name, list_scans
@@ -30,6 +31,7 @@ __all__ = [
     "build_own_datalist",
     "case_name",
     "collate_two_stream",
+    "contents_sha256",
     "list_scans",
     "load_datalist",
     "read_split",

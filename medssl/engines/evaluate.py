@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -44,7 +45,8 @@ class CaseMetrics:
     of the case as a whole, the same in the row of every class, :data:`RELIABILITY` (docs/reliability.md).
     Means and medians over cases and classes go to ``engine.state.metrics`` as ``mean_dice``,
     ``median_dice`` and so on. Beside ``cases_last.csv``, ``reliability_last.json`` holds the same pooled over
-    the voxels of all cases, under both protocols, with the reliability diagram.
+    the voxels of all cases, under both protocols, with the reliability diagram, the policy of all numbers,
+    and the median seconds of a case from the loaded scan to the maps in its geometry.
 
     Args:
         path: the CSV file, such as ``cases_last.csv``.
@@ -54,6 +56,7 @@ class CaseMetrics:
         reliability_margin: None measures reliability over the whole scan, where background that nobody could
             take for anything else makes every model look reliable; a number of mm measures it in the box
             around prediction and reference, enlarged by it on every side.
+        subset: which cases the evaluator is over, for the record.
     """
 
     def __init__(
@@ -64,23 +67,32 @@ class CaseMetrics:
         unit: Literal["mm", "voxel"] = "mm",
         nsd_tolerance: float = 1.0,
         reliability_margin: float | None = None,
+        subset: Literal["test", "validation"] = "test",
     ) -> None:
         """Remember the arguments."""
+        self.subset = subset
         self.reliability_margin = reliability_margin
         self.pooled = ReliabilityMetrics(num_classes)
         self.path, self.num_classes, self.unit = Path(path), num_classes, unit
+        self.facts: dict[str, Any] = {}  # what the caller knows, written beside the pooled numbers
         self.nsd_tolerance = nsd_tolerance
         self.rows: list[Row] = []
 
     def attach(self, engine: Engine) -> None:
         """Score the cases of this evaluator."""
         engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_STARTED, self.iteration_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
         engine.add_event_handler(Events.COMPLETED, self.completed)
 
     def started(self, _: Engine) -> None:
         """Forget the rows of an earlier evaluation."""
         self.rows, self.pooled = [], ReliabilityMetrics(self.num_classes)
+        self._seconds: list[float] = []
+
+    def iteration_started(self, _: Engine) -> None:
+        """Start the clock, now that the case is loaded."""
+        self._began = time.monotonic()
 
     def iteration_completed(self, engine: Engine) -> None:
         """Score the cases of a batch.
@@ -88,6 +100,7 @@ class CaseMetrics:
         Raises:
             InputError: a reference that lies on another grid than its scan.
         """
+        self._seconds.append((time.monotonic() - self._began) / len(engine.state.output))
         for given, made in zip(engine.state.batch, engine.state.output, strict=True):
             item = {**given, **made}
             predicted = np.asarray(item["label_map"].cpu())[0]
@@ -142,11 +155,25 @@ class CaseMetrics:
             engine.state.metrics[f"mean_{name}"] = statistics.fmean(values)
             engine.state.metrics[f"median_{name}"] = statistics.median(values)
 
+    @property
+    def policy(self) -> dict[str, Any]:
+        """How the numbers were made: only runs that share it can stand in one table."""
+        margin = self.reliability_margin
+        return {
+            "evaluate_on": self.subset,
+            "unit": self.unit,
+            "nsd_tolerance": self.nsd_tolerance,
+            "region": "scan" if margin is None else f"box + {margin:g} mm",
+            "empty": EMPTY_POLICY,
+        }
+
     def _write_pooled(self) -> None:
         diagram = self.pooled.calibration.diagram()
         content: dict[str, Any] = {
             "cases": len({row["case"] for row in self.rows}),
-            "region": "scan" if self.reliability_margin is None else f"box + {self.reliability_margin:g} mm",
+            "policy": self.policy,
+            **self.facts,
+            "seconds_per_case": round(statistics.median(self._seconds), 4) if self._seconds else None,
             "pooled": _numbers(self.pooled.compute()),
             "diagram": {
                 name: [None if math.isnan(v) else v for v in getattr(diagram, name).tolist()]
@@ -228,12 +255,14 @@ def evaluate_run(
     unit: Literal["mm", "voxel"] = "mm",
     nsd_tolerance: float = 1.0,
     reliability_margin: float | None = None,
+    subset: Literal["test", "validation"] = "test",
     channels_last: bool = True,
     overwrite: bool = False,
 ) -> dict[str, list[Row]]:
     """Score the checkpoints of a run: ``best.pt`` to ``cases_best.csv``, ``last.pt`` to ``cases_last.csv``.
 
-    A run without a validation has no ``best.pt`` and is scored on ``last.pt`` alone.
+    Scores of the validation cases stand beside them, in ``cases_best_validation.csv`` and so on. A run
+    without a validation has no ``best.pt`` and is scored on ``last.pt`` alone.
 
     Args:
         evaluator: over the test cases; its output holds ``label_map``, ``reference`` and ``case``.
@@ -244,6 +273,7 @@ def evaluate_run(
         unit: see :class:`CaseMetrics`.
         nsd_tolerance: see :class:`CaseMetrics`.
         reliability_margin: see :class:`CaseMetrics`.
+        subset: which cases the evaluator is over; in the names of the files and in ``policy``.
         channels_last: memory layout of the weights.
         overwrite: replace scores that are there already.
 
@@ -259,22 +289,26 @@ def evaluate_run(
         raise InputError(folder, "holds none of " + ", ".join(f"{n}.pt" for n in checkpoints), "train first")
     if not len(evaluator.data_loader):
         raise InputError("evaluation", "no case to score", "ask for validation or test cases")
+    ending = "" if subset == "test" else f"_{subset}"
     for name in found:
-        if (folder / f"cases_{name}.csv").exists() and not overwrite:
-            raise InputError(folder / f"cases_{name}.csv", "exists already", "add --overwrite true")
+        if (folder / f"cases_{name}{ending}.csv").exists() and not overwrite:
+            raise InputError(folder / f"cases_{name}{ending}.csv", "exists already", "add --overwrite true")
     results: dict[str, list[Row]] = {}
     for name in found:
         checkpoint = load_network(folder / f"{name}.pt", network)
         evaluator.network = deployable(network, channels_last=channels_last).to(evaluator.state.device)
         scores = CaseMetrics(
-            folder / f"cases_{name}.csv",
+            folder / f"cases_{name}{ending}.csv",
             num_classes=num_classes,
             unit=unit,
             nsd_tolerance=nsd_tolerance,
             reliability_margin=reliability_margin,
+            subset=subset,
         )
+        scores.facts = {"step": checkpoint["progress"]["step"]}
         events = (
             (Events.STARTED, scores.started),
+            (Events.ITERATION_STARTED, scores.iteration_started),
             (Events.ITERATION_COMPLETED, scores.iteration_completed),
             (Events.COMPLETED, scores.completed),
         )

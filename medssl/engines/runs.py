@@ -13,6 +13,7 @@ import yaml
 
 from medssl.engines.checkpointer import Checkpointer
 from medssl.engines.checkpoints import restore
+from medssl.engines.cost import training_cost
 from medssl.engines.distributed import on_first_rank, rank
 from medssl.engines.provenance import git_commit, plain, versions
 from medssl.engines.trainer import SemiSupervisedTrainer
@@ -30,8 +31,12 @@ RUN_FILES = (
     "last.pt",
     "cases_best.csv",
     "cases_last.csv",
+    "cases_best_validation.csv",
+    "cases_last_validation.csv",
     "reliability_best.json",
     "reliability_last.json",
+    "reliability_best_validation.json",
+    "reliability_last_validation.json",
     "pseudo_labels.csv",
     "log.jsonl",
 )
@@ -89,6 +94,9 @@ def start_run(
     seed: int,
     selection: Selection,
     split_sha256: str,
+    setting: str | None = None,
+    dataset_fingerprint: str | None = None,
+    test_fingerprint: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> RunFolder:
@@ -106,6 +114,11 @@ def start_run(
         selection: who chooses ``best.pt``: ``"validation"`` cases, the test cases (``"test-oracle"``), or
             nobody (``"none"``).
         split_sha256: hash of the case lists.
+        setting: name of the row that the run belongs to in a table, such as ``"TCSeg w/o U(v)"``; by default
+            the method's name.
+        dataset_fingerprint: hash of the files that the run reads
+            (:func:`medssl.data.contents.contents_sha256`).
+        test_fingerprint: that of the test files alone; runs that differ in it are never compared.
         resume: go on with the run in the folder, or start it where there is none yet.
         overwrite: remove what an earlier run wrote, and nothing else.
 
@@ -124,6 +137,9 @@ def start_run(
         "seed": int(seed),
         "selection": selection,
         "split_sha256": split_sha256,
+        "setting": setting or method,
+        "dataset_fingerprint": dataset_fingerprint,
+        "test_fingerprint": test_fingerprint,
     }
     run = RunFolder(Path(out))
     # As the file will give it back.
@@ -162,10 +178,17 @@ def _open(run: RunFolder, identity: dict[str, Any], config: Any, *, resume: bool
     _write(run, record)
 
 
-def finish_run(run: RunFolder, *, status: Status = "finished", message: str | None = None) -> None:
-    """Write how the run ended into its ``run.json``; the first process does it."""
+def finish_run(
+    run: RunFolder,
+    *,
+    status: Status = "finished",
+    message: str | None = None,
+    cost: Mapping[str, Any] | None = None,
+) -> None:
+    """Write how the run ended, and what it cost, into its ``run.json``; the first process does it."""
     if rank() == 0:
-        _write(run, run.read() | {"status": status, "ended": _now(), "message": message})
+        ended = {"status": status, "ended": _now(), "message": message}
+        _write(run, run.read() | ended | ({"cost": dict(cost)} if cost else {}))
 
 
 def run_training(
@@ -183,6 +206,7 @@ def run_training(
         if resume and checkpointer.last.exists():
             restore(checkpointer.last, trainer=trainer)
             logger.info("resumed from %s at step %d", checkpointer.last, trainer.state.iteration)
+        started_at = trainer.state.iteration
         trainer.run()
     except KeyboardInterrupt:
         finish_run(run, status="interrupted", message=f"step {trainer.state.iteration}")
@@ -190,7 +214,9 @@ def run_training(
     except Exception as error:
         finish_run(run, status="failed", message=f"{type(error).__name__}: {error}")
         raise
-    finish_run(run)
+    # A training that was complete before has nothing new to say about its cost.
+    trained = trainer.state.iteration > started_at
+    finish_run(run, cost=training_cost(trainer, checkpointer, run.path / "log.jsonl") if trained else None)
 
 
 def _refuse_difference(run: RunFolder, asked: dict[str, Any], found: dict[str, Any]) -> None:
