@@ -8,6 +8,7 @@ from medssl.engines.handlers import JsonLogHandler, ProgressBar
 from medssl.engines.inference import SlidingWindowProbabilities, deployable, fold_batch_norm
 from medssl.engines.maps import DeriveMapsd, complete_probabilities
 from medssl.engines.provenance import git_commit, versions
+from medssl.engines.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
 from medssl.engines.reliability import ValidationReliability
 from medssl.engines.runs import RunFolder, finish_run, run_training, start_run
 from medssl.engines.settings import epochs, evaluation_cases, selection_of, switch, validation_cases
@@ -20,10 +21,12 @@ __all__ = [
     "JsonLogHandler",
     "NonFiniteLossError",
     "ProgressBar",
+    "PseudoLabelQuality",
     "RunFolder",
     "SemiSupervisedTrainer",
     "SlidingWindowProbabilities",
     "ValidationReliability",
+    "cases_with_hidden_labels",
     "complete_probabilities",
     "deployable",
     "epochs",

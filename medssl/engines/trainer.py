@@ -193,7 +193,8 @@ class SemiSupervisedTrainer(Trainer):
         tensor = tensor.to(self.state.device, non_blocking=True)
         return _to_channels_last(tensor) if self.channels_last and tensor.is_floating_point() else tensor
 
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision that training steps run in."""
         dtype = _DTYPES.get(self.precision)
         return torch.autocast(self.state.device.type, dtype=dtype, enabled=dtype is not None)
 
@@ -202,7 +203,7 @@ class SemiSupervisedTrainer(Trainer):
         batch = self.prepare(batchdata)
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with self.autocast():
             losses: dict[str, Tensor] = self._step(batch, step)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         output = self._read(losses)

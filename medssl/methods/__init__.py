@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from medssl.errors import InputError, unknown_name
-from medssl.methods.base import Batch, Method
+from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.ramps import SigmoidRamp
 from medssl.methods.supervised import Supervised
 from medssl.methods.tcseg import TCSeg
@@ -48,4 +48,15 @@ def create(name: str, network: nn.Module, options: Mapping[str, Any] | None = No
     return method(network, **(options or {}))
 
 
-__all__ = ["Batch", "Method", "SigmoidRamp", "Supervised", "TCSeg", "Teacher", "create", "get", "names"]
+__all__ = [
+    "Batch",
+    "Method",
+    "PseudoLabels",
+    "SigmoidRamp",
+    "Supervised",
+    "TCSeg",
+    "Teacher",
+    "create",
+    "get",
+    "names",
+]

@@ -1,12 +1,14 @@
 """What a method is: how one batch of labelled and unlabelled images becomes losses."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from medssl.methods.teacher import Teacher
+from medssl.reliability import Selection
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,20 @@ class Batch:
     def images(self) -> Tensor:
         """All images, labelled first, ``(L + U, C, *S)``."""
         return torch.cat([self.labeled_images, self.unlabeled_images])
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What a method would train on for some unlabelled images. Nothing in it carries a gradient.
+
+    Attributes:
+        views: probabilities ``(U, K, *S)`` each, at least one, from which any other selector may choose.
+        selections: the method's own pseudo-labels and which of them it believes, ``(U, *S)``, by who learns
+            from them; empty where a switch of the method turns them off.
+    """
+
+    views: tuple[Tensor, ...]
+    selections: Mapping[str, Selection]
 
 
 class Method(nn.Module):
@@ -60,6 +76,20 @@ class Method(nn.Module):
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``(B, K, *S)`` of the deployed path only."""
+
+    def pseudo_labels(self, images: Tensor) -> PseudoLabels | None:
+        """The pseudo-labels that the method would train on now, without gradient.
+
+        For analysis; a training step computes its own. Like a step it runs the networks in the mode they
+        are in, which in training mode draws dropout and moves the running statistics.
+
+        Args:
+            images: unlabelled images ``(U, C, *S)``.
+
+        Returns:
+            None for a method without pseudo-labels, such as the supervised one.
+        """
+        return None
 
     def forward(self, images: Tensor) -> Tensor:
         """The same as :meth:`predict`, so that a method can stand where a network is expected."""

@@ -23,13 +23,15 @@ from medssl.losses import (
     positive_loss,
     published_calibration_loss,
 )
-from medssl.methods.base import Batch, Method
+from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.mixing import centred_boxes, random_boxes
 from medssl.methods.ramps import SigmoidRamp
 from medssl.methods.teacher import Teacher
 from medssl.networks import DualDecoderOutput, DualDecoderVNet
 from medssl.reliability import (
     DualAxis,
+    DualAxisReliability,
+    Selection,
     class_prototypes,
     confidence,
     perturbation_region,
@@ -166,11 +168,7 @@ class TCSeg(Method):
         with torch.no_grad():
             teacher_output: DualDecoderOutput = self.teacher(batch.unlabeled_images)
             teacher = self._views(teacher_output)
-        overall = self.axes(
-            (*student.p, *teacher.p),
-            probability_pairs=(student.p, teacher.p),
-            feature_pairs=(student.q, teacher.q),
-        )
+        overall = self._overall(student, teacher)
         zero = output.logits[0].new_zeros((), dtype=torch.float32)
         pseudo = calibration = mixing = zero
         positive = overall.positive
@@ -206,6 +204,36 @@ class TCSeg(Method):
             "unreliable": overall.unreliable.float().mean(),
         }
 
+    @torch.no_grad()
+    def pseudo_labels(self, images: Tensor) -> PseudoLabels:
+        """The pseudo-labels of both decoders, by the decoder that learns from them.
+
+        ``preset="reference"``: the labels of the student's other decoder; ``"paper"``: those of the teacher's
+        other decoder. There are none without the probability space. The views are the student's two
+        decoders and the teacher's. Batch statistics are those of ``images`` alone, while a training step
+        normalises the student by its labelled images, too.
+        """
+        teacher_output: DualDecoderOutput = self.teacher(images)
+        student, teacher = self._views(self.network(images)), self._views(teacher_output)
+        selections: list[Selection] = []
+        if "probability" in self.spaces:
+            if self.reference:
+                selections = [selection for selection, _ in self._peer_selections(student, teacher)]
+            else:
+                selections = self._paper_selections(teacher, self._overall(student, teacher).positive)
+        return PseudoLabels(
+            views=(*student.p, *teacher.p),
+            selections={f"decoder{own}": selection for own, selection in enumerate(selections, 1)},
+        )
+
+    def _overall(self, student: Views, teacher: Views) -> DualAxisReliability:
+        """Both axes over both decoders of both models."""
+        return self.axes(
+            (*student.p, *teacher.p),
+            probability_pairs=(student.p, teacher.p),
+            feature_pairs=(student.q, teacher.q),
+        )
+
     def _affinities(self, features: Pair, p: Pair, keep: Pair) -> Pair:
         prototypes = [class_prototypes(f, p_b, k)[0] for f, p_b, k in zip(features, p, keep, strict=True)]
         q1, q2 = (prototype_affinity(f, c) for f, c in zip(features, prototypes, strict=True))
@@ -225,35 +253,48 @@ class TCSeg(Method):
                 keep = (mean, mean)
         return Views(p, self._affinities(output.features, p, keep))
 
-    def _peer_pseudo_loss(self, logits: Pair, student: Views, teacher: Views) -> tuple[Tensor, Tensor]:
-        """Published code: each decoder learns from its peer, voxels weighted by the peer's probability."""
-        total, shares = student.p[0].new_zeros(()), []
-        for own, peer in ((0, 1), (1, 0)):
+    def _peer_selections(self, student: Views, teacher: Views) -> list[tuple[Selection, Tensor]]:
+        """What decoders 1 and 2 learn from their peers, and the classes ``(U, K, *S)`` that are ruled out."""
+        found = []
+        for peer in (1, 0):
             target = student.p[peer].detach()
             mask = self.axes(
                 (target,),
                 probability_pairs=(student.p,),
                 feature_pairs=(student.q, teacher.q, (student.q[peer], student.p[peer])),
             )
+            selection = Selection(target.max(1).indices, mask.positive, mask.confidence)
+            found.append((selection, mask.negative))
+        return found
+
+    def _peer_pseudo_loss(self, logits: Pair, student: Views, teacher: Views) -> tuple[Tensor, Tensor]:
+        """Published code: each decoder learns from its peer, voxels weighted by the peer's probability."""
+        total, shares = student.p[0].new_zeros(()), []
+        for own, (selection, negative) in enumerate(self._peer_selections(student, teacher)):
             total = total + positive_loss(
                 logits[own],
-                target.max(1).indices,
-                mask.positive,
-                weight=mask.confidence,
+                selection.labels,
+                selection.mask,
+                weight=selection.weight,
                 over=self.pseudo_over,
             )
-            total = total + negative_loss(student.p[own], mask.negative, weight=target, over=self.pseudo_over)
-            shares.append(mask.positive)
+            peer_p = student.p[1 - own].detach()
+            total = total + negative_loss(student.p[own], negative, weight=peer_p, over=self.pseudo_over)
+            shares.append(selection.mask)
         return total, torch.stack(shares)
+
+    def _paper_selections(self, teacher: Views, positive: Tensor) -> list[Selection]:
+        """What decoders 1 and 2 learn from the teacher's other decoder."""
+        return [Selection(teacher.p[peer].max(1).indices, positive) for peer in (1, 0)]
 
     def _paper_pseudo_loss(
         self, logits: Pair, student: Views, teacher: Views, positive: Tensor, negative: Tensor
     ) -> Tensor:
         """Eq. 14: each decoder learns from the teacher's other decoder."""
         total = student.p[0].new_zeros(())
-        for own, peer in ((0, 1), (1, 0)):
+        for own, selection in enumerate(self._paper_selections(teacher, positive)):
             total = total + positive_loss(
-                logits[own], teacher.p[peer].max(1).indices, positive, over=self.pseudo_over
+                logits[own], selection.labels, selection.mask, over=self.pseudo_over
             )
             total = total + negative_loss(student.p[own], negative, over=self.pseudo_over)
         return total

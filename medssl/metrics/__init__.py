@@ -26,6 +26,7 @@ from medssl.metrics.segmentation import (
     surface_dice,
 )
 from medssl.metrics.selection import (
+    ClassSelectionCounts,
     SelectionCounts,
     SelectionQuality,
     false_positive_rate_at,
@@ -49,6 +50,7 @@ __all__ = [
     "RELIABILITY_NAMES",
     "AdaptiveCalibrationError",
     "CalibrationError",
+    "ClassSelectionCounts",
     "ClasswiseCalibrationError",
     "MeanIoU",
     "ProperScores",

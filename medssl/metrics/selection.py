@@ -58,11 +58,7 @@ class SelectionCounts:
         Raises:
             ValueError: shapes that differ, or a selection that is not bool.
         """
-        if pseudo_labels.shape != truth.shape or selected.shape != truth.shape:
-            shapes = [tuple(t.shape) for t in (pseudo_labels, selected, truth)]
-            raise ValueError(f"pseudo_labels, selected and truth must share one shape, got {shapes}")
-        if selected.dtype is not torch.bool:
-            raise ValueError(f"selected must be bool, got {selected.dtype}")
+        _check_selection(pseudo_labels, selected, truth)
         judged = torch.ones_like(selected) if self.ignore_index is None else truth != self.ignore_index
         right = (pseudo_labels == truth)[judged]
         index = selected[judged].long() * 2 + right.long()
@@ -71,17 +67,74 @@ class SelectionCounts:
     def compute(self) -> SelectionQuality:
         """All shares."""
         (left_wrong, left_right), (wrong, right) = self.counts.tolist()
-
-        def share(part: int, whole: int) -> float:
-            return part / whole if whole else float("nan")
-
         total = wrong + right + left_wrong + left_right
         return SelectionQuality(
-            tpr=share(right, right + left_right),
-            fpr=share(wrong, wrong + left_wrong),
-            ppv=share(right, right + wrong),
-            npv=share(left_wrong, left_wrong + left_right),
-            coverage=share(wrong + right, total),
+            tpr=_share(right, right + left_right),
+            fpr=_share(wrong, wrong + left_wrong),
+            ppv=_share(right, right + wrong),
+            npv=_share(left_wrong, left_wrong + left_right),
+            coverage=_share(wrong + right, total),
+            pixels=total,
+        )
+
+
+class ClassSelectionCounts:
+    """As :class:`SelectionCounts`, and class by class: what selecting does to precision and recall.
+
+    For class ``k`` the selected voxels are judged as a classification "is ``k``" or "is not": that is how
+    TCSeg's Figure 4 sets PPV against NPV with recall as the third number.
+
+    Args:
+        num_classes: classes ``K``.
+        ignore_index: class id of voxels that are not judged.
+    """
+
+    def __init__(self, num_classes: int, *, ignore_index: int | None = IGNORE) -> None:
+        """Start at nothing."""
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        # selected, pseudo-label, truth
+        self.counts = torch.zeros(2, num_classes, num_classes, dtype=torch.int64)
+
+    def update(self, pseudo_labels: Tensor, selected: Tensor, truth: Tensor) -> None:
+        """Add a batch: see :meth:`SelectionCounts.update`."""
+        _check_selection(pseudo_labels, selected, truth)
+        judged = torch.ones_like(selected) if self.ignore_index is None else truth != self.ignore_index
+        labels, known = pseudo_labels[judged].long(), truth[judged].long()
+        index = (selected[judged].long() * self.num_classes + labels) * self.num_classes + known
+        counts = torch.bincount(index.flatten().cpu(), minlength=self.counts.numel())
+        self.counts += counts.view_as(self.counts)
+
+    def compute(self) -> SelectionQuality:
+        """Of the selection as a whole: right or wrong against selected or not."""
+        whole = SelectionCounts()
+        right = self.counts.diagonal(dim1=1, dim2=2).sum(1)
+        whole.counts = torch.stack([self.counts.sum((1, 2)) - right, right], dim=1)
+        return whole.compute()
+
+    def compute_class(self, label: int, *, everything: bool = False) -> SelectionQuality:
+        """Of one class.
+
+        ``tpr`` (recall) is the share of all voxels truly of the class that are selected and labelled so,
+        ``fpr`` the share of all others that are; ``ppv`` and ``npv`` judge the selected voxels that are
+        labelled so, and those that are not; ``coverage`` is the share of voxels that is selected and labelled
+        so.
+
+        Args:
+            label: the class.
+            everything: judge as if every voxel were selected.
+        """
+        chosen = self.counts.sum(0) if everything else self.counts[1]
+        truth = self.counts.sum((0, 1))
+        positive, true_positive = int(chosen[label].sum()), int(chosen[label, label])
+        total, true = int(truth.sum()), int(truth[label])
+        negative = int(chosen.sum()) - positive
+        missed = int(chosen[:, label].sum()) - true_positive
+        return SelectionQuality(
+            tpr=_share(true_positive, true),
+            fpr=_share(positive - true_positive, total - true),
+            ppv=_share(true_positive, positive),
+            npv=_share(negative - missed, negative),
+            coverage=_share(positive, total),
             pixels=total,
         )
 
@@ -118,3 +171,15 @@ def false_positive_rate_at(
     if not (positive_std > 0 and negative_std > 0):
         raise ValueError(f"deviations must be above 0, got {positive_std} and {negative_std}")
     return float(norm.cdf((positive_std * norm.ppf(tpr) - gap) / negative_std))
+
+
+def _check_selection(pseudo_labels: Tensor, selected: Tensor, truth: Tensor) -> None:
+    if pseudo_labels.shape != truth.shape or selected.shape != truth.shape:
+        shapes = [tuple(t.shape) for t in (pseudo_labels, selected, truth)]
+        raise ValueError(f"pseudo_labels, selected and truth must share one shape, got {shapes}")
+    if selected.dtype is not torch.bool:
+        raise ValueError(f"selected must be bool, got {selected.dtype}")
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
