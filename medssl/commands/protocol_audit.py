@@ -1,0 +1,42 @@
+"""``medssl protocol audit``: can the statistics of a published table be true together?"""
+
+import argparse
+from typing import Any
+
+_FORMAT = """\
+TABLE.csv is UTF-8 with a header, wide or long.
+wide: one row a setting, with some of n, minimum, median, maximum, mean, std (also min, max, sd)
+long: one row a statistic, with statistic, value and, where known, n
+All other columns name the setting, but for source, note and unit. Any value may be empty. std may divide
+by n or n - 1. Digits are read as printed, so that nothing is accused through rounding.
+Exit status: 0 consistent, 1 findings, 2 a file that cannot be used."""
+
+
+def add_audit(commands: Any) -> None:
+    """``medssl protocol audit``."""
+    parser = commands.add_parser(
+        "audit",
+        help="check a table of published statistics for contradictions",
+        description="Check a table of published statistics for contradictions.",
+        epilog=_FORMAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", metavar="TABLE.csv", help="the table")
+    parser.set_defaults(run=_audit)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from medssl.protocol.audit import audit, checkable, read_statistics
+
+    settings = read_statistics(arguments.table)
+    findings = audit(settings)
+    width = max(len("setting"), *(len(finding.name) for finding in findings), 0) if findings else 0
+    if findings:
+        print(f"{'setting':<{width}}  finding")
+    for finding in findings:
+        print(f"{finding.name:<{width}}  {finding.text}")
+    faulty = len({finding.name for finding in findings})
+    unchecked = sum(not checkable(setting) for setting in settings)
+    rest = f"; {unchecked} hold too few statistics to be checked" if unchecked else ""
+    print(f"{faulty} of {len(settings)} settings cannot be as printed{rest}")
+    return 1 if findings else 0
