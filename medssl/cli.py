@@ -16,6 +16,7 @@ from medssl.commands.calibrate import add_calibrate
 from medssl.commands.check import add_check
 from medssl.commands.datalist import add_datalist
 from medssl.commands.predict import add_predict
+from medssl.commands.protocol import add_protocol
 from medssl.commands.review import add_review
 from medssl.commands.robustness import add_robustness
 from medssl.errors import InputError, find_input_error, unknown_name
@@ -89,6 +90,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_calibrate,
     add_robustness,
     add_review,
+    add_protocol,
 )
 
 

@@ -1,0 +1,17 @@
+"""``medssl protocol``: many runs, one honest table."""
+
+from typing import Any
+
+from medssl.commands.protocol_audit import add_audit
+from medssl.commands.protocol_run import add_run
+
+
+def add_protocol(commands: Any) -> None:
+    """``medssl protocol`` with its sub-commands."""
+    parser = commands.add_parser("protocol", help="many runs as one honest table")
+    inner = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for add in (
+        add_run,
+        add_audit,
+    ):
+        add(inner)

@@ -1,0 +1,174 @@
+"""``medssl protocol run`` on tiny phantoms, trainings and all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from medssl.cli import main
+from tests.bundles.conftest import BUNDLE, TINY
+
+ROOT = Path(__file__).parents[2]
+TABLES = ["cases_best.csv", "cases_last.csv", "cases_best_validation.csv", "cases_last_validation.csv"]
+
+
+@pytest.fixture(scope="module")
+def protocol(tmp_path_factory):
+    """Two settings and one seed."""
+    path = tmp_path_factory.mktemp("protocol") / "tiny.yaml"
+    settings = {key: value for key, value in TINY.items() if key not in ("bundle_root", "device", "labeled")}
+    content = {
+        "bundle": str(BUNDLE),
+        "datasets": {"phantom": {"files": ["datasets/phantom.yaml"], "labeled": [2]}},
+        "methods": {
+            "supervised": {"files": ["methods/supervised.yaml"]},
+            "TCSeg w/o U(v)": {
+                "files": ["methods/tcseg.yaml"],
+                "settings": {"method_options::use_uncertainty": False},
+            },
+        },
+        "seeds": [1],
+        "settings": settings,
+    }
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def line(protocol, phantoms, runs, *more):
+    where = ["--dataset-dir", str(phantoms), "--runs", str(runs), "--threads", "1"]
+    return ["protocol", "run", str(protocol), *where, *more]
+
+
+@pytest.fixture(scope="module")
+def finished(protocol, phantoms, tmp_path_factory):
+    """The folder of its runs, done by two processes side by side."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert main(line(protocol, phantoms, runs, "--jobs", "2")) == 0
+    return runs
+
+
+def tables(run, names=TABLES):
+    return [(run / name).read_bytes() for name in names]
+
+
+def test_every_run_leaves_a_complete_folder(finished):
+    supervised, ours = (finished / f"phantom-{n}-labeled2-seed1" for n in ("supervised", "tcseg-w-o-u-v"))
+    for run, setting, method in ((supervised, "supervised", "supervised"), (ours, "TCSeg w/o U(v)", "tcseg")):
+        record = json.loads((run / "run.json").read_text())
+        assert (record["status"], record["setting"], record["method"]) == ("finished", setting, method)
+        assert len(record["test_fingerprint"]) == len(record["dataset_fingerprint"]) == 64
+        assert record["cost"]["threads"] == 1
+        assert record["cost"]["parameters"] >= record["cost"]["deployed_parameters"] > 0
+        for name in ("config.yaml", "best.pt", "last.pt", "log.jsonl", *TABLES):
+            assert (run / name).is_file(), name
+        for name, subset in (
+            ("reliability_last.json", "test"),
+            ("reliability_last_validation.json", "validation"),
+        ):
+            scored = json.loads((run / name).read_text())
+            assert scored["policy"]["evaluate_on"] == subset
+            assert scored["seconds_per_case"] > 0
+            assert scored["step"] == 4
+    assert yaml.safe_load((ours / "config.yaml").read_text())["method_options"]["use_uncertainty"] is False
+    records = [json.loads((run / "run.json").read_text()) for run in (supervised, ours)]
+    assert records[0]["test_fingerprint"] == records[1]["test_fingerprint"]
+    assert (
+        records[0]["dataset_fingerprint"] != records[1]["dataset_fingerprint"]
+    )  # one read no unlabelled scan
+
+
+def test_finished_runs_are_skipped_and_the_plan_says_so(protocol, phantoms, finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert main(line(protocol, phantoms, finished)) == 0
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    said = capsys.readouterr().out
+    assert "2 runs, 2 finished, 0 left" in said
+    assert "2 of 2 runs finished" in said
+
+
+def test_the_plan_of_an_empty_folder_has_no_side_effect(protocol, phantoms, tmp_path, capsys):
+    assert main(line(protocol, phantoms, tmp_path / "runs", "--dry-run", "--only", "*supervised*")) == 0
+    said = capsys.readouterr().out
+    assert "1 runs, 0 finished, 1 left" in said
+    assert "no estimate before" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_killed_run_resumed_on_ray_gives_the_same_numbers(protocol, phantoms, finished, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed (extra: cluster)")
+    name = "phantom-tcseg-w-o-u-v-labeled2-seed1"
+    command = line(protocol, phantoms, tmp_path, "--only", name)
+    process = subprocess.Popen([sys.executable, "-m", "medssl", *command], cwd=ROOT, stdout=subprocess.PIPE)
+    for _ in range(1200):
+        if (tmp_path / name / "last.pt").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)  # its training lives on, and holds the folder
+    process.communicate()
+    assert main(line(protocol, phantoms, tmp_path, "--ray", "--jobs", "2")) == 0
+    for run in (name, "phantom-supervised-labeled2-seed1"):
+        assert tables(tmp_path / run) == tables(finished / run)
+        weights = [torch.load(f / run / "last.pt", weights_only=True)["method"] for f in (tmp_path, finished)]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--only", "nothing*"], "matches no run"),
+        (["--set", "max_steps"], "no KEY=VALUE"),
+        (["--set", "stride=[1"], "value is no YAML"),
+        (["--jobs", "0"], "0 is too few"),
+        (["--devices", "gpu"], "unknown device"),
+        (["--devices", "cuda:99"], "GPUs"),
+        (["--dataset-dir", "la=x"], "no such name"),
+        (["--dataset-dir", "nowhere"], "no such folder"),
+        (["--set", "max_steps=6"], "max_steps is 4 there and 6 here"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(protocol, phantoms, finished, more, message, capsys):
+    before = sorted(finished.rglob("*"))
+    assert main(line(protocol, phantoms, finished, *more)) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_a_failing_run_is_named_and_does_not_stop_the_others(protocol, phantoms, tmp_path, capsys):
+    content = yaml.safe_load(protocol.read_text())
+    content["methods"] = {
+        "broken": {"files": ["methods/tcseg.yaml"], "settings": {"method_options::preset": "papr"}},
+        "supervised": content["methods"]["supervised"],
+    }
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert main(line(broken, phantoms, tmp_path / "runs", "--set", "max_steps=2")) == 1
+    said = capsys.readouterr().out
+    assert "1 of 2 runs finished" in said
+    assert "failed: phantom-broken-labeled2-seed1: training: error: preset 'papr': no such name" in said
+    assert (tmp_path / "runs/phantom-supervised-labeled2-seed1/cases_last.csv").is_file()
+
+
+def test_the_plain_script_makes_the_same_runs(phantoms, finished, tmp_path):
+    options = {**TINY, "max_steps": 4}
+    for key in ("bundle_root", "device", "labeled"):
+        options.pop(key)
+    given = [part for key, value in options.items() for part in (f"--{key}", str(value).replace(" ", ""))]
+    arguments = ["phantom", str(phantoms), "2", "supervised", str(tmp_path), *given]
+    variables = {"PYTHON": sys.executable, "SLURM_ARRAY_TASK_ID": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        ["bash", "scripts/multi_seed.sh", *arguments],
+        cwd=ROOT, env={**os.environ, **variables}, check=True, capture_output=True,
+    )  # fmt: skip
+    mine = tmp_path / "phantom-supervised-labeled2-seed1"
+    theirs = finished / "phantom-supervised-labeled2-seed1"
+    assert tables(mine, TABLES[:2]) == tables(theirs, TABLES[:2])
+    assert not (tmp_path / "phantom-supervised-labeled2-seed2").exists()
