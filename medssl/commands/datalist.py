@@ -140,7 +140,7 @@ def _print_summary(out: Path, datalist: dict[str, Any]) -> None:
         print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
     hidden = len(datalist["hidden_labels"])
     if hidden:
-        print(f"{hidden} unlabelled cases have a label: hidden_labels, never opened in training")
+        print(f"{hidden} unlabelled cases have a label: hidden_labels, never trained on")
     print(f"{datalist['selection']}\n{out}")
 
 

@@ -62,7 +62,7 @@ def build_datalist(
         ``unlabeled`` items with ``case`` and ``image`` only (absolute paths), and the metadata ``name``,
         ``classes``, ``source``, ``selection`` (how the cases were chosen), ``split_sha256``, and
         ``hidden_labels``: reference files of unlabelled cases by case name, for analysis and for
-        :func:`medssl.data.add_reference_boxes`; training never opens them.
+        :func:`medssl.data.add_reference_boxes`; training never sees them.
 
     Raises:
         InputError: unknown data set, missing files, or counts that leave a list without a case.

@@ -56,7 +56,7 @@ def build_own_datalist(
     patients that have a label file, patient by patient: they are sorted by label volume and cut into as
     many bins as patients are wanted, and the bins are drawn from in turn. So even a few cases cover small
     and large structures. All other cases are unlabelled; the labels that some of them have are written to
-    ``hidden_labels`` and never opened in training.
+    ``hidden_labels`` and never trained on.
 
     A patient stands in one list only. Two exceptions follow from missing labels: of a labelled patient,
     scans without a label are unlabelled training cases; of a validation or test patient, such scans are

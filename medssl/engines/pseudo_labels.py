@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from medssl.data import SeededDataset
 from medssl.engines.rng import get_rng_state, set_rng_state
 from medssl.engines.trainer import SemiSupervisedTrainer
+from medssl.errors import find_input_error
 from medssl.files import write_text
 from medssl.metrics import ClassSelectionCounts, SelectionQuality
 from medssl.reliability import Selection, Selector
@@ -21,6 +23,8 @@ from medssl.reliability import Selection, Selector
 COLUMNS = ("step", "selector", "class", "voxels", "coverage")
 QUALITY = ("tpr", "fpr", "ppv", "npv")
 COMPARED = ("ppv_all", "npv_all", "recall_all")
+
+logger = logging.getLogger(__name__)
 
 
 class PseudoLabelQuality:
@@ -87,7 +91,7 @@ class PseudoLabelQuality:
         self.preprocessing, self.augmentation = preprocessing, augmentation
         self.selectors = dict(selectors or {})
         self.interval, self.batch_size, self.seed = interval, batch_size, seed
-        self._patches: list[tuple[Tensor, Tensor]] = []
+        self._patches: list[tuple[Tensor, Tensor]] | None = None
         self._rows: list[dict[str, Any]] = []
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:
@@ -111,7 +115,7 @@ class PseudoLabelQuality:
     def epoch_completed(self, engine: SemiSupervisedTrainer) -> None:
         """Judge, and write the file anew."""
         found = self.measure(engine)
-        if found is None:
+        if not found:
             return
         self._rows += [row for name, counts in found.items() for row in self._rows_of(engine, name, counts)]
         text = io.StringIO()
@@ -152,13 +156,25 @@ class PseudoLabelQuality:
 
     def _load(self) -> list[tuple[Tensor, Tensor]]:
         """The patches ``(C, *S)`` and their labels ``(*S)``, drawn at the first call."""
-        if not self._patches:
-            drawn = SeededDataset([self.preprocessing(dict(case)) for case in self.cases], self.augmentation)
-            for index in range(len(drawn)):
-                item = drawn[index, self.seed + index]
-                assert isinstance(item, dict)  # an error is returned in a worker only
-                self._patches.append((item["image"], item["label"]))
+        if self._patches is None:
+            loaded = [case for item in self.cases if (case := self._preprocess(item)) is not None]
+            drawn = SeededDataset(loaded, self.augmentation)
+            items = [drawn[index, self.seed + index] for index in range(len(drawn))]
+            # An error is returned in a worker only.
+            self._patches = [(item["image"], item["label"]) for item in items if isinstance(item, dict)]
         return self._patches
+
+    def _preprocess(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The case; None, with a warning, where it cannot be used: a training does not end for that."""
+        try:
+            case: Mapping[str, Any] = self.preprocessing(dict(item))
+        except Exception as error:
+            found = find_input_error(error)
+            if found is None:
+                raise
+            logger.warning("left out of the pseudo-labels' quality: %s", found)
+            return None
+        return case
 
     def _count(
         self, counts: dict[str, ClassSelectionCounts], name: str, selection: Selection, truth: Tensor

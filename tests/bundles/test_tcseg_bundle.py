@@ -199,7 +199,7 @@ def test_supervised_training_does_not_open_unlabeled_files(phantoms, tmp_path):
     assert "phantom_002" in str(find_input_error(caught.value))
 
 
-def test_labels_of_unlabeled_cases_are_never_opened(phantoms, trained, tmp_path):
+def test_labels_of_unlabeled_cases_never_reach_the_training(phantoms, trained, tmp_path, caplog):
     data = tmp_path / "data"
     shutil.copytree(phantoms, data)
     for case in ("phantom_002", "phantom_003"):
@@ -208,6 +208,15 @@ def test_labels_of_unlabeled_cases_are_never_opened(phantoms, trained, tmp_path)
     run([*TRAIN, "methods/tcseg.yaml"], **settings)
     clean, poisoned = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
     assert all(torch.equal(clean[key], poisoned[key]) for key in clean)
+    # Only the look at the pseudo-labels opens them, and goes on without.
+    assert (trained / "pseudo_labels.csv").is_file()
+    assert not (tmp_path / "run" / "pseudo_labels.csv").exists()
+    run(
+        [*TRAIN, "methods/tcseg.yaml"],
+        **{**settings, "run_dir": str(tmp_path / "n"), "pseudo_label_cases": 0},
+    )
+    unlooked = load_checkpoint(tmp_path / "n" / "last.pt")["method"]
+    assert all(torch.equal(clean[key], unlooked[key]) for key in clean)
 
 
 def test_selection_by_test_cases_is_recorded_as_such(phantoms, tmp_path):

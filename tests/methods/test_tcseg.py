@@ -263,3 +263,44 @@ def test_refuses_wrong_options_in_one_line(wrong, hint, network):
     with pytest.raises(InputError, match=hint) as caught:
         TCSeg(network, **wrong)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_pseudo_labels_are_those_that_a_step_trains_on(preset, batch):
+    """In eval mode, where a batch does not change its images' statistics, a step and the accessor agree."""
+    method = trained(preset, tau=0.5, **AT_FULL_WEIGHT).eval()
+    found = method.pseudo_labels(batch.unlabeled_images)
+    assert list(found.selections) == ["decoder1", "decoder2"]
+    masks = torch.stack([selection.mask for selection in found.selections.values()])
+    assert 0 < masks.float().mean() < 1
+    assert torch.equal(masks.float().mean(), method.training_step(batch, 1)["positive"])
+    p1, p2, t1, t2 = found.views
+    sources = (p2, p1) if preset == "reference" else (t2, t1)
+    for selection, source in zip(found.selections.values(), sources, strict=True):
+        assert torch.equal(selection.labels, source.argmax(1))
+        assert not selection.labels.requires_grad
+    for view in found.views:
+        assert not view.requires_grad
+        assert torch.allclose(view.sum(1), torch.ones(()))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_switches_reach_the_pseudo_labels(preset, batch):
+    def share(**options):
+        method = trained(preset, **{"tau": 0.2, **AT_FULL_WEIGHT, **options}).eval()
+        found = method.pseudo_labels(batch.unlabeled_images).selections
+        return [float(selection.mask.float().mean()) for selection in found.values()]
+
+    for both, one, other in zip(
+        share(), share(use_uncertainty=False), share(use_confidence=False), strict=True
+    ):
+        assert both <= min(one, other)
+    assert share(use_uncertainty=False, use_confidence=False) == [1.0, 1.0]
+    assert share(spaces=("feature", "image")) == []
+
+
+def test_the_supervised_method_has_none(batch):
+    from medssl.methods import Supervised
+    from medssl.networks import VNet
+
+    assert Supervised(VNet(width=2)).pseudo_labels(batch.unlabeled_images) is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from medssl.metrics import SelectionCounts, false_positive_rate_at, selection_quality
+from medssl.metrics import ClassSelectionCounts, SelectionCounts, false_positive_rate_at, selection_quality
 
 
 def test_shares_by_hand():
@@ -45,6 +45,46 @@ def test_degenerate_selections():
         selection_quality(labels, labels, labels)
     with pytest.raises(ValueError, match="one shape"):
         selection_quality(labels, everything[:, :2], labels)
+
+
+def by_mask(predicted, truth, mask):
+    """TPR, FPR, PPV and NPV of a binary prediction, where only what ``mask`` holds is predicted at all."""
+    with np.errstate(invalid="ignore"):
+        hit, false = (predicted & truth & mask).sum(), (predicted & ~truth & mask).sum()
+        left = ~predicted & mask
+        return (
+            np.float64(hit) / truth.sum(),
+            np.float64(false) / (~truth).sum(),
+            np.float64(hit) / (predicted & mask).sum(),
+            np.float64((left & ~truth).sum()) / left.sum(),
+        )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_classes_are_judged_one_by_one(share):
+    rng = np.random.default_rng(3)
+    pseudo, truth = rng.integers(0, 3, (2, 4, 6, 5, 4))
+    truth[0, 0] = 255
+    selected = rng.random(truth.shape) < share
+    counts, plain = ClassSelectionCounts(3), SelectionCounts()
+    for row in range(4):
+        for each in (counts, plain):
+            each.update(*(torch.from_numpy(a[row : row + 1]) for a in (pseudo, selected, truth)))
+    found, expected = counts.compute(), plain.compute()
+    for name in ("tpr", "fpr", "ppv", "npv", "coverage", "pixels"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), nan_ok=True)
+    judged = truth != 255
+    for label in (0, 1, 2):
+        for everything, mask in ((False, selected), (True, np.ones_like(selected))):
+            mine = counts.compute_class(label, everything=everything)
+            theirs = by_mask(*((a == label)[judged] for a in (pseudo, truth)), mask[judged])
+            assert (mine.tpr, mine.fpr, mine.ppv, mine.npv) == pytest.approx(theirs, nan_ok=True)
+
+
+def test_classes_refuse_what_the_whole_refuses():
+    labels = torch.zeros(1, 4, dtype=torch.long)
+    with pytest.raises(ValueError, match="bool"):
+        ClassSelectionCounts(2).update(labels, labels, labels)
 
 
 @pytest.mark.parametrize("tpr", [0.1, 0.5, 0.95])
