@@ -49,7 +49,7 @@ tr:hover td { background: #f2f8fc; }
 a { color: #005a8f; }
 """
 
-_SCRIPT = """
+SORTING = """
 document.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => {
   const head = button.parentElement, table = head.closest("table"), body = table.tBodies[0];
   const column = [...head.parentElement.children].indexOf(head);
@@ -103,7 +103,7 @@ or 3D Slicer (labels.ctbl).</p>
 <p class="use">{html.escape(RESEARCH_USE)}</p>
 <div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>
 {chr(10).join(body)}
-</tbody></table></div><script>{_SCRIPT}</script></body></html>
+</tbody></table></div><script>{SORTING}</script></body></html>
 """,
     )
 
