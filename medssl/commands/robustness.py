@@ -1,8 +1,6 @@
 """``medssl robustness``: trained models on corrupted scans, without fine-tuning."""
 
 import argparse
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -41,11 +39,10 @@ def _robustness(arguments: argparse.Namespace) -> int:
     from medssl.data.datalist import LISTS
     from medssl.engines.deployment import load_deployment
     from medssl.engines.predictor import Predictor
-    from medssl.engines.robustness import cells_of, measure_robustness, robustness_rows
+    from medssl.engines.robustness import cells_of, measure_robustness
     from medssl.errors import unknown_name
     from medssl.files import write_text
-    from medssl.review.package import model_record
-    from medssl.review.robustness_figure import write_radar
+    from medssl.review.robustness_report import robustness_identity, write_robustness
 
     if arguments.list not in LISTS:
         raise unknown_name("list", arguments.list, LISTS)
@@ -54,7 +51,7 @@ def _robustness(arguments: argparse.Namespace) -> int:
     items = [item for item in datalist[arguments.list] if "label" in item]
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out = Path(arguments.out)
-    models, rows = {}, []
+    models = {}
     for name, file in _named(arguments.checkpoint):
         deployment = load_deployment(
             arguments.bundle,
@@ -74,14 +71,14 @@ def _robustness(arguments: argparse.Namespace) -> int:
             channels_last=bool(settings["channels_last"]),
             device=device,
         )
-        identity = {
-            "model": model_record([file])[0]["sha256"],
-            "cases": [item["case"] for item in items],
-            "seed": arguments.seed,
-            "margin": arguments.margin,
-            "stride": list(settings["stride"]),
-            "amp": amp,
-        }
+        identity = robustness_identity(
+            file,
+            [item["case"] for item in items],
+            seed=arguments.seed,
+            margin=arguments.margin,
+            stride=settings["stride"],
+            amp=amp,
+        )
         models[name] = measure_robustness(
             out / "cells" / name,
             cells,
@@ -95,17 +92,8 @@ def _robustness(arguments: argparse.Namespace) -> int:
                 "label", h5_spacing=settings["h5_spacing"], label_map=datalist.get("label_map")
             ),
         )
-        rows += robustness_rows(name, models[name])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "robustness.csv", text.getvalue())
-    table = markdown(rows)
-    write_text(out / "robustness.md", table)
+    table = write_robustness(out, models)
     write_text(out / "settings.json", json.dumps({"command": vars(arguments)}, default=str, indent=2) + "\n")
-    if len(cells) > 1:
-        write_radar(out / "radar.png", models)
     print(table)
     print(f"written to {out}")
     return 0
@@ -122,19 +110,3 @@ def _named(checkpoints: list[str]) -> list[tuple[str, str]]:
         if names.count(name) > 1 or "/" in name or name.startswith("."):
             raise InputError(f"model {name!r}", "is no name of one model", "give NAME=FILE")
     return named
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table as Markdown: every value with its difference to clean in brackets."""
-    measures = [key for key in rows[0] if f"{key} - clean" in rows[0]]
-    lines = ["| model | corruption | severity | " + " | ".join(measures) + " |"]
-    lines.append("| " + " | ".join(["---"] * (3 + len(measures))) + " |")
-    for row in rows:
-        cells = [f"{row[m]:.3f}" for m in measures]
-        if row["corruption"] != "clean":
-            pairs = zip(cells, measures, strict=True)
-            cells = [f"{cell} ({row[f'{m} - clean']:+.3f})" for cell, m in pairs]
-        lines.append(
-            f"| {row['model']} | {row['corruption']} | {row['severity']} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines) + "\n"

@@ -213,8 +213,7 @@ class TCSeg(Method):
         decoders and the teacher's. Batch statistics are those of ``images`` alone, while a training step
         normalises the student by its labelled images, too.
         """
-        teacher_output: DualDecoderOutput = self.teacher(images)
-        student, teacher = self._views(self.network(images)), self._views(teacher_output)
+        student, teacher = self._views(self.network(images)), self._views(self.teacher(images))
         selections: list[Selection] = []
         if "probability" in self.spaces:
             if self.reference:

@@ -219,6 +219,31 @@ def test_labels_of_unlabeled_cases_never_reach_the_training(phantoms, trained, t
     assert all(torch.equal(clean[key], unlooked[key]) for key in clean)
 
 
+def test_hidden_labels_reach_the_quality_of_pseudo_labels_and_nothing_else(phantoms, trained, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    for case in ("phantom_002", "phantom_003"):
+        path = data / "labels" / f"{case}.nii.gz"
+        label = nib.load(path)
+        nib.save(nib.Nifti1Image(1 - np.asarray(label.dataobj), label.affine, label.header), path)
+    settings = {**TINY, "dataset_dir": str(data), "run_dir": str(tmp_path / "run")}
+    flow = run([*TRAIN, "methods/tcseg.yaml"], **settings)
+    cached = flow.parser.get_parsed_content("train::dataset")
+    assert [("label" in cached[index]) for index in range(len(cached))] == [True] * 2 + [False] * 2
+    plain, turned = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
+    assert all(torch.equal(plain[key], turned[key]) for key in plain)
+    right = []
+    for folder in (trained, tmp_path / "run"):
+        with (folder / "pseudo_labels.csv").open(newline="") as table:
+            rows = list(csv.DictReader(table))
+        assert [(row["step"], row["selector"]) for row in rows if row["class"] == "all"] == [
+            (step, selector) for step in ("2", "4") for selector in ("tcseg", "confidence 0.95")
+        ]
+        right.append([float(row["ppv_all"]) for row in rows if row["class"] == "all"])
+    # With two classes turned round, what was right is wrong.
+    assert right[0] == pytest.approx([1 - share for share in right[1]], abs=2e-6)
+
+
 def test_selection_by_test_cases_is_recorded_as_such(phantoms, tmp_path):
     settings = {**TINY, "max_steps": 2, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
     run(TRAIN, **{**settings, "selection": "test-oracle"})
@@ -284,3 +309,40 @@ def test_mlflow_keeps_losses_and_validations(phantoms, tmp_path):
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         names = {name for (name,) in database.execute("select key from metrics")}
     assert {"loss", "supervised", "val_dice", "val_rss"} <= names
+
+
+def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path):
+    """One cell that both measure, on one case, by the bundle's settings and by the checkpoint's."""
+    from medssl.cli import main
+    from medssl.data import build_datalist
+
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    wanted = {"corruptions": ["noise"], "severities": [3], "reliability_margin": 10.0}
+    settings = {**TINY, **wanted, "dataset_dir": str(phantoms), "run_dir": str(folder), "test": 1}
+    run([*TRAIN, "methods/tcseg.yaml", "robustness.yaml"], **settings)
+    out = folder / "robustness_last"
+    with (out / "robustness.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["model"], row["corruption"]) for row in rows] == [
+        ("tcseg", name) for name in ("clean", "noise", "mean of corruptions")
+    ]
+    assert {path.name for path in (out / "cells").iterdir()} == {"clean-0.json", "noise-3.json"}
+    assert (out / "radar.png").is_file()
+    assert "| tcseg | noise | 3 |" in (out / "robustness.md").read_text()
+
+    datalist = build_datalist(phantoms, dataset="phantom", labeled=2, validation=1, test=1)
+    (tmp_path / "d.json").write_text(json.dumps(datalist))
+    command = ["robustness", "--bundle", BUNDLE, "--checkpoint", f"tcseg={trained / 'last.pt'}", "--input"]
+    command += [tmp_path / "d.json", "--out", tmp_path / "out", "--corruptions", "noise", "--severities", 3]
+    command += ["--margin", "10", "--device", "cpu", "--amp", "off"]
+    assert main([str(part) for part in command]) == 0
+    for name in ("clean-0.json", "noise-3.json"):
+        of_run, of_command = ((f / name).read_text() for f in (out / "cells", tmp_path / "out/cells/tcseg"))
+        assert of_run == of_command
+
+    # What is finished is kept, and a cell of another region refused.
+    run([*TRAIN, "methods/tcseg.yaml", "robustness.yaml"], **settings)
+    with pytest.raises(RuntimeError) as caught:
+        run([*TRAIN, "robustness.yaml"], **{**settings, "reliability_margin": 5.0})
+    assert "of another model" in str(find_input_error(caught.value))

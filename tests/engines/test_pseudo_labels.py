@@ -12,6 +12,7 @@ from medssl.methods import PseudoLabels
 from medssl.metrics import selection_quality
 from medssl.reliability import ConfidenceThreshold, Selection
 from tests.engines import tiny
+from tests.engines.test_resume import assert_same
 
 
 class Pseudo(tiny.Tiny):
@@ -102,7 +103,7 @@ def test_a_method_without_pseudo_labels_and_a_list_without_cases_write_nothing(t
 
 def test_a_new_training_forgets_an_old_table_and_a_resumed_one_keeps_its_part(tmp_path):
     path = tmp_path / "q.csv"
-    trained([quality(path)])
+    straight = trained([quality(path)])
     whole = path.read_text()
     trained([quality(path)])
     assert path.read_text() == whole
@@ -115,6 +116,7 @@ def test_a_new_training_forgets_an_old_table_and_a_resumed_one_keeps_its_part(tm
     restore(tmp_path / "run/last.pt", trainer=resumed)
     resumed.run()
     assert path.read_text() == whole
+    assert_same(straight.method.state_dict(), resumed.method.state_dict())
 
 
 def test_a_label_that_cannot_be_read_is_left_out_with_a_warning(tmp_path, caplog):

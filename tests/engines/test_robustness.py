@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from monai.transforms import Compose
 
-from medssl.commands.robustness import markdown
 from medssl.data import LoadCased
 from medssl.engines.predictor import Predictor
 from medssl.engines.robustness import CLEAN, MEASURES, cells_of, measure_robustness, robustness_rows
 from medssl.errors import InputError
 from medssl.review.robustness_figure import write_radar
+from medssl.review.robustness_report import markdown
 
 from ..review.scans import AFFINES, SPACING, THRESHOLD, Threshold, body, save_scan
 

@@ -205,8 +205,9 @@ def test_one_run_alone_is_a_report(tmp_path):
 
 
 def test_validation_scores_are_another_report(study):
-    found = {s: make_report([study], subset=s, resamples=20).frames["summary"] for s in ("test", "validation")}
-    assert not found["test"]["median"].equals(found["validation"]["median"])
+    reports = [make_report([study], subset=subset, resamples=20) for subset in ("test", "validation")]
+    tested, validated = (report.frames["summary"]["median"] for report in reports)
+    assert not tested.equals(validated)
 
 
 def test_a_sweep_gets_a_radar(tmp_path):
