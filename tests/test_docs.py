@@ -17,6 +17,14 @@ DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bundles" / "tcseg"
 DOCS += sorted((ROOT / "docs").rglob("*.md"))
 TINY = "--width 2 --patch_size [32,32,16] --stride [16,16,16] --device cpu"
 TINY_TRAINING = f"{TINY} --max_steps 2 --steps_per_epoch 2 --cache_workers 0"
+# One run of the protocol, small, on the phantoms that are there.
+TINY_PROTOCOL = "--only phantom-supervised-labeled4-seed1" + "".join(
+    f" --set {setting}"
+    for setting in (
+        *("width=2", "patch_size=[32,32,16]", "stride=[16,16,16]", "max_steps=2", "steps_per_epoch=2"),
+        *("val_interval=1", "validation=2", "test=3"),
+    )
+)
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -30,7 +38,20 @@ def commands_of(text: str) -> list[str]:
 
 def place(command: str, folder: Path) -> list[str]:
     """The command with its capital names, and d.json, as files of a folder."""
-    for name in ("DATA", "RUN", "SCANS", "OUT", "REVIEW", "LABELS", "CORRECTED", "REPORT", "ROBUSTNESS"):
+    for name in (
+        "DATA",
+        "RUN",
+        "RUNS",
+        "PHANTOMS",
+        "SCANS",
+        "OUT",
+        "REVIEW",
+        "LABELS",
+        "CORRECTED",
+        "REPORT",
+        "ROBUSTNESS",
+        "COMPARISON",
+    ):
         command = re.sub(rf"(?<= ){name}(?=[ /]|$)", str(folder / name), command)
     command = re.sub(r"(?<= )(\w+\.json)(?= |$)", str(folder / r"\1"), command)
     return shlex.split(command.replace("96 96 96", "32 32 16"))
@@ -44,9 +65,11 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "LABELS")
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "CORRECTED")
     commands = commands_of((ROOT / "README.md").read_text())
-    assert len(commands) == 7
+    assert len(commands) == 10
     for command in commands:
         arguments = place(command, tmp_path)
+        if arguments[1:3] == ["protocol", "run"]:
+            arguments += shlex.split(TINY_PROTOCOL)
         if arguments[0] == "medssl":
             assert main(arguments[1:]) == 0, command
             continue
@@ -59,6 +82,7 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     assert {"cases_best.csv", "cases_last.csv"} <= run
     assert len(list((tmp_path / "OUT").glob("*_seg.nii.gz"))) == 12
     assert (tmp_path / "REVIEW" / "triage.csv").is_file()
+    assert (tmp_path / "COMPARISON" / "index.html").is_file()
     # The guides' commands need what the README's have made; public data sets are not here.
     guides = [
         c
