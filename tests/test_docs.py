@@ -18,7 +18,7 @@ DOCS += sorted((ROOT / "docs").rglob("*.md"))
 TINY = "--width 2 --patch_size [32,32,16] --stride [16,16,16] --device cpu"
 TINY_TRAINING = f"{TINY} --max_steps 2 --steps_per_epoch 2 --cache_workers 0"
 # One run of the protocol, small, on the phantoms that are there.
-TINY_PROTOCOL = "--only phantom-supervised-labeled4-seed1" + "".join(
+TINY_PROTOCOL = " --only phantom-supervised-labeled4-seed1" + "".join(
     f" --set {setting}"
     for setting in (
         *("width=2", "patch_size=[32,32,16]", "stride=[16,16,16]", "max_steps=2", "steps_per_epoch=2"),
@@ -37,7 +37,9 @@ def commands_of(text: str) -> list[str]:
 
 
 def place(command: str, folder: Path) -> list[str]:
-    """The command with its capital names, and d.json, as files of a folder."""
+    """The command with its capital names, and d.json, as files of a folder; one small run of a protocol."""
+    if "protocol run" in command:
+        command += TINY_PROTOCOL
     for name in (
         "DATA",
         "RUN",
@@ -68,8 +70,6 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     assert len(commands) == 10
     for command in commands:
         arguments = place(command, tmp_path)
-        if arguments[1:3] == ["protocol", "run"]:
-            arguments += shlex.split(TINY_PROTOCOL)
         if arguments[0] == "medssl":
             assert main(arguments[1:]) == 0, command
             continue
@@ -86,16 +86,17 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     # The guides' commands need what the README's have made; public data sets are not here.
     guides = [
         c
-        for name in ("data", "check", "review", "reliability", "robustness")
+        for name in ("data", "check", "review", "reliability", "robustness", "statistics", "protocol")
         for c in commands_of((ROOT / f"docs/{name}.md").read_text())
     ]
     ran = [c for c in guides if "--dataset " not in c and "la8.json" not in c]
     assert len(ran) >= 6
     for command in ran:
         arguments = place(command, tmp_path)
-        for name in ("REVIEW",) if "predict" in command else ("d.json",) if "datalist --" in command else ():
-            target = tmp_path / name
-            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        for word, name in (("predict", "REVIEW"), ("datalist --", "d.json"), ("report", "COMPARISON")):
+            if word in command:
+                target = tmp_path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
         assert main(arguments[1:]) == 0, (command, capsys.readouterr())
 
 

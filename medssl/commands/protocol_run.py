@@ -61,9 +61,7 @@ def add_run(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from medssl.protocol.job import state
-    from medssl.protocol.local import LocalPool
     from medssl.protocol.plan import plan_runs, read_protocol
-    from medssl.protocol.ray_pool import RayPool
 
     for option in ("jobs", "attempts"):
         if getattr(arguments, option) < 1:
@@ -91,7 +89,24 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return 0
     left = [run for run in runs if states[run.name] != "finished"]
-    signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        outcomes = _execute(arguments, left, devices)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs finished in {runs[0].folder.parent}")
+    for outcome in failed:
+        print(f"failed: {outcome.name}: {outcome.message}")
+    return 1 if failed else 0
+
+
+def _execute(
+    arguments: argparse.Namespace, runs: Sequence["PlannedRun"], devices: Sequence[str]
+) -> list["Outcome"]:
+    from medssl.protocol.local import LocalPool
+    from medssl.protocol.ray_pool import RayPool
+
     if arguments.ray:
         threads = arguments.threads or 1
         pool = RayPool(
@@ -102,18 +117,12 @@ def _run(arguments: argparse.Namespace) -> int:
             local_cpus=threads * len(devices),
         )
         try:
-            outcomes = pool.run(left, report=_report)
+            return pool.run(runs, report=_report)
         finally:
             pool.close()
-    else:
-        outcomes = LocalPool(devices, threads=arguments.threads, attempts=arguments.attempts).run(
-            left, report=_report
-        )
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    print(f"{len(runs) - len(failed)} of {len(runs)} runs finished in {runs[0].folder.parent}")
-    for outcome in failed:
-        print(f"failed: {outcome.name}: {outcome.message}")
-    return 1 if failed else 0
+    return LocalPool(devices, threads=arguments.threads, attempts=arguments.attempts).run(
+        runs, report=_report
+    )
 
 
 def _print_plan(runs: Sequence["PlannedRun"], states: Mapping[str, "State"], *, side_by_side: int) -> None:

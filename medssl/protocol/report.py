@@ -117,6 +117,7 @@ def make_report(
     frames = {
         "scores": table,
         "summary": summarize(table, resamples=resamples, seed=seed),
+        "summary_by_class": summarize(table, by_class=True, resamples=resamples, seed=seed),
         "comparisons": compare_settings(table, baseline=baseline, resamples=resamples, seed=seed),
         "ranks": rank_stability(table, resamples=resamples, seed=seed),
         "cautions": find_cautions(runs, table, metric=metric, resamples=resamples, seed=seed),

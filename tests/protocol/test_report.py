@@ -78,8 +78,8 @@ def table_of(text, head):
 def test_every_form_is_there(report):
     names = {path.name for path in report.iterdir()}
     assert names == {
-        "index.html", "scores.csv", "summary.csv", "comparisons.csv", "ranks.csv", "cautions.csv", "runs.csv",
-        "tables.md", "tables.tex", "figures",
+        "index.html", "scores.csv", "summary.csv", "summary_by_class.csv", "comparisons.csv", "ranks.csv",
+        "cautions.csv", "runs.csv", "tables.md", "tables.tex", "figures",
     }  # fmt: skip
     figures = {path.name for path in (report / "figures").iterdir()}
     for name in ("runs", "cases", "reliability", "training", "selection", "arrows"):
