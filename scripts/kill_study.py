@@ -31,26 +31,33 @@ def command(arguments: argparse.Namespace, runs: Path) -> list[str]:
     return [*line, *(part for setting in arguments.set for part in ("--set", setting))]
 
 
-def children(parent: int) -> list[int]:
-    """Process ids of the children of a process (Linux)."""
-    done = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
+def trainings(runs: Path) -> list[int]:
+    """Process ids of what works in these folders, also for a command that is dead (Linux)."""
+    pattern = f"monai.bundle.*{runs}"
+    done = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
     return [int(line) for line in done.stdout.split()]
 
 
-def disturb(arguments: argparse.Namespace, runs: Path, rng: random.Random) -> str:
-    """Start the protocol and kill it; what was killed, and when."""
+def disturb(arguments: argparse.Namespace, runs: Path, rng: random.Random) -> str | None:
+    """Start the protocol and kill it; what was killed, and when; None where it had finished before."""
     process = subprocess.Popen(command(arguments, runs), cwd=ROOT, stdout=subprocess.DEVNULL)
     seconds, whom = rng.uniform(0, arguments.longest), rng.choice(("command", "training", "both"))
     time.sleep(seconds)
-    trainings = children(process.pid)
-    victims = [*([process.pid] if whom != "training" else []), *(trainings if whom != "command" else [])]
+    if process.poll() is not None:
+        return None
+    at_work = trainings(runs)
+    victims = [*([process.pid] if whom != "training" else []), *(at_work if whom != "command" else [])]
     for victim in victims:
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    code = process.wait()
-    return f"{whom} after {seconds:4.1f} s ({len(trainings)} at work, exit status {code})"
+    try:
+        code = process.wait(5)
+    except subprocess.TimeoutExpired:  # it has begun again what was killed
+        process.kill()
+        code = process.wait()
+    return f"{whom} after {seconds:4.1f} s ({len(at_work)} at work, exit status {code})"
 
 
 def losses(run: Path) -> list[dict[str, object]]:
@@ -83,13 +90,19 @@ def main() -> int:
     parser.add_argument(
         "--only", default="phantom-tcseg-labeled4-seed1", help="runs, as in medssl protocol run"
     )
-    parser.add_argument("--set", action="append", default=["max_steps=100"], help="as in medssl protocol run")
+    parser.add_argument(
+        "--set", action="append", default=["steps_per_epoch=10"], help="as in medssl protocol run"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the kills")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     disturbed, undisturbed = arguments.out / "disturbed", arguments.out / "undisturbed"
     for number in range(arguments.kills):
-        print(f"kill {number + 1:2}: {disturb(arguments, disturbed, rng)}", flush=True)
+        killed = disturb(arguments, disturbed, rng)
+        if killed is None:
+            print(f"finished before kill {number + 1}: give it more steps, --set max_steps=600, say")
+            return 1
+        print(f"kill {number + 1:2}: {killed}", flush=True)
     for runs in (disturbed, undisturbed):
         subprocess.run(command(arguments, runs), cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     bad = False

@@ -1,5 +1,6 @@
 """Planned runs on a Ray cluster: where a study outgrows one machine."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
@@ -43,7 +44,8 @@ class RayPool:
         self._mine = not ray.is_initialized()
         if self._mine:
             local = {"num_cpus": local_cpus} if address is None else {}
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, **local)
+            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
+            ray.init(address=address, **quiet, **local)
         if ray.cluster_resources().get("CPU", 0) < cpus or ray.cluster_resources().get("GPU", 0) < gpus:
             self.close()
             raise InputError(
