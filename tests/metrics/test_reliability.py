@@ -282,3 +282,28 @@ def test_faults_name_the_argument():
         uncertainty_quality(probs, labels, "mine")
     with pytest.raises(ValueError, match="norm"):
         expected_calibration_error(probs, labels, norm="l3")
+
+
+# Landgraf and Ulrich, "The Impact of CutMix on Reliability and Robustness in Semantic Segmentation", Table 2:
+# mIoU, ECE, p(acc|cer), p(unc|inacc) and the RSS that they print.
+PRINTED = [
+    (0.743, 0.033, 0.912, 0.731, 0.826),
+    (0.743, 0.027, 0.943, 0.838, 0.864),
+    (0.774, 0.034, 0.931, 0.797, 0.859),
+    (0.754, 0.033, 0.947, 0.848, 0.870),
+    (0.762, 0.034, 0.927, 0.777, 0.849),
+    (0.774, 0.034, 0.939, 0.817, 0.867),
+    (0.658, 0.034, 0.899, 0.713, 0.789),
+    (0.688, 0.034, 0.930, 0.807, 0.833),
+    (0.759, 0.032, 0.906, 0.707, 0.822),
+    (0.771, 0.034, 0.921, 0.758, 0.844),
+    (0.788, 0.027, 0.921, 0.766, 0.853),
+    (0.773, 0.033, 0.909, 0.721, 0.831),
+]
+
+
+@pytest.mark.parametrize("row", PRINTED)
+def test_printed_scores_follow_from_their_rows(row):
+    *parts, printed = row
+    # Half a unit of the last digit, for the score and for the four that it is made of.
+    assert reliable_segmentation_score(*parts) == pytest.approx(printed, abs=0.001)
