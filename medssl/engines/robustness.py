@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ def measure_robustness(
     items: Sequence[Mapping[str, Any]],
     *,
     identity: Mapping[str, Any],
+    measure: Callable[..., dict[str, float]] | None = None,
     **settings: Any,
 ) -> dict[Cell, dict[str, float]]:
     """Measure every cell; a cell that is there already is kept.
@@ -104,7 +105,8 @@ def measure_robustness(
         cells: of :func:`cells_of`.
         items: see :func:`measure_cell`.
         identity: what the numbers belong to (model, cases, seed, region); kept in every cell.
-        settings: of :func:`measure_cell`.
+        measure: measures one cell; :func:`measure_cell` by default.
+        settings: of ``measure``.
 
     Raises:
         InputError: no case, or a cell of another identity.
@@ -125,7 +127,7 @@ def measure_robustness(
                     path, "is of another model, case list, seed or region", "choose another folder"
                 )
         else:
-            values = measure_cell(cell, items, **settings)
+            values = (measure or measure_cell)(cell, items, **settings)
             plain = {k: None if math.isnan(v) else round(v, 6) for k, v in values.items()}
             text = json.dumps({"identity": dict(identity), "values": plain}, indent=2)
             write_text(path, text + "\n")
@@ -139,14 +141,14 @@ def robustness_rows(model: str, results: Mapping[Cell, Mapping[str, float]]) -> 
     rows = [_row(model, cell, values, clean) for cell, values in results.items()]
     corrupted = [values for cell, values in results.items() if cell != CLEAN]
     if corrupted:
-        mean = {k: sum(v[k] for v in corrupted) / len(corrupted) for k in MEASURES}
+        mean = {k: sum(v[k] for v in corrupted) / len(corrupted) for k in clean}
         rows.append(_row(model, ("mean of corruptions", 0), mean, clean))
     return rows
 
 
 def _row(model: str, cell: Cell, values: Mapping[str, float], clean: Mapping[str, float]) -> dict[str, Any]:
     row: dict[str, Any] = {"model": model, "corruption": cell[0], "severity": cell[1] or ""}
-    for name in MEASURES:
+    for name in clean:
         row[name] = round(values[name], 4)
         row[f"{name} - clean"] = round(values[name] - clean[name], 4)
     return row

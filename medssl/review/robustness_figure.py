@@ -16,7 +16,9 @@ TITLES = {"dice": "Dice", "rss": "RSS", "ece": "1 - ECE"}
 
 
 def write_radar(path: str | Path, models: Mapping[str, Mapping[Cell, Mapping[str, float]]]) -> None:
-    """Dice, RSS and 1 - ECE of every corruption (mean over its severities), one line a model.
+    """Dice (mIoU where there is none), RSS and 1 - ECE of every corruption, one line a model.
+
+    A corruption's value is the mean over its severities.
 
     Args:
         path: the PNG.
@@ -27,7 +29,9 @@ def write_radar(path: str | Path, models: Mapping[str, Mapping[Cell, Mapping[str
     closed = np.append(angles, angles[:1])
     figure = Figure(figsize=(13, 5.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for index, (measure, title) in enumerate(TITLES.items()):
+    measured = next(iter(next(iter(models.values())).values()))
+    titles = TITLES if "dice" in measured else {"miou": "mIoU"} | {k: TITLES[k] for k in ("rss", "ece")}
+    for index, (measure, title) in enumerate(titles.items()):
         axes = figure.add_subplot(1, 3, index + 1, projection="polar")
         assert isinstance(axes, PolarAxes)
         lowest = 1.0
@@ -40,7 +44,7 @@ def write_radar(path: str | Path, models: Mapping[str, Mapping[Cell, Mapping[str
             axes.plot(circle, np.full(100, clean), color=color, linewidth=1, linestyle=":")
         axes.set_theta_offset(np.pi / 2)
         axes.set_theta_direction(-1)
-        axes.set_xticks(angles, [name.replace("_", "\n") for name in names], fontsize=9)
+        axes.set_xticks(angles, [name.replace("_", "\n").replace("-", "\n") for name in names], fontsize=9)
         axes.set_rlim(max(0.0, np.floor(10 * lowest) / 10 - 0.1), 1)
         axes.tick_params(axis="y", labelsize=8)
         axes.set_title(f"{title} (dotted: clean)", fontsize=11, pad=18)
