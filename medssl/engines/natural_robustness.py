@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title
-from medssl.engines.robustness import CLEAN, Cell
-from medssl.errors import InputError, unknown_name
+from medssl.engines.robustness import Cell, cells_of
+from medssl.errors import InputError
 from medssl.metrics import ReliabilityMetrics
 
 NATURAL_MEASURES = ("miou", "ece", "p_acc_cer", "p_unc_inacc", "rss")
@@ -33,14 +33,8 @@ def natural_cells(corruptions: Sequence[str], severities: Sequence[int], *, with
     Raises:
         InputError: an unknown corruption, or a severity that there is not.
     """
-    for name in corruptions:
-        if name not in NATURAL_CORRUPTIONS:
-            raise unknown_name("corruption", name, NATURAL_CORRUPTIONS)
-    for severity in severities:
-        if severity not in range(1, 6):
-            raise InputError(f"severity {severity}", "not from 1 to 5", "choose among these")
-    titles = [corruption_title(name, with_depth=with_depth) for name in corruptions]
-    return [CLEAN, *((title, severity) for title in titles for severity in severities)]
+    clean, *cells = cells_of(corruptions, severities, known=tuple(NATURAL_CORRUPTIONS))
+    return [clean, *((corruption_title(name, with_depth=with_depth), severity) for name, severity in cells)]
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,20 @@ CLEAN = ("clean", 0)
 Cell = tuple[str, int]
 
 
-def cells_of(corruptions: Sequence[str], severities: Sequence[int]) -> list[Cell]:
+def cells_of(
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    *,
+    known: Collection[str] = tuple(VOLUME_CORRUPTIONS),
+) -> list[Cell]:
     """The clean scans, then every corruption at every severity.
 
     Raises:
         InputError: an unknown corruption, or a severity that there is not.
     """
     for name in corruptions:
-        if name not in VOLUME_CORRUPTIONS:
-            raise unknown_name("corruption", name, VOLUME_CORRUPTIONS)
+        if name not in known:
+            raise unknown_name("corruption", name, known)
     for severity in severities:
         if severity not in range(1, 6):
             raise InputError(f"severity {severity}", "not from 1 to 5", "choose among these")
