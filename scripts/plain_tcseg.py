@@ -12,23 +12,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.methods import Batch, TCSeg
-from medssl.networks import DualDecoderOutput
+from medssl.networks import Output
 
 
-def plain_affinity(features: Tensor, logits: Tensor, tau_max: float) -> Tensor:
+def plain_affinity(features: Tensor, logits: Tensor, tau_min: float, tau_max: float) -> Tensor:
     """Cosine of every voxel with the mean embedding of each class, ``(B, K, *S)``, by broadcasting."""
     probs = torch.softmax(logits, 1)
-    confident, winner = probs.max(1)
+    winner = probs.argmax(1)
+    confident = (probs[:, 1] >= tau_max) | (probs[:, 1] <= tau_min)
     classes = torch.arange(probs.shape[1], device=probs.device).view(1, -1, 1, 1, 1)
-    mask = (winner.unsqueeze(1) == classes) & (confident >= tau_max).unsqueeze(1)
+    mask = (winner.unsqueeze(1) == classes) & confident.unsqueeze(1)
     mask = mask.unsqueeze(2).float()
     spread = features.unsqueeze(1)
     prototypes = (spread * mask).sum((3, 4, 5)) / mask.sum((3, 4, 5)).clamp(min=1)
     return F.cosine_similarity(spread, prototypes[..., None, None, None], dim=2)
 
 
-def _largest(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs().amax(1)
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """Difference of the foreground channel."""
+    return (a[:, 1] - b[:, 1]).abs()
 
 
 def _dice(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,13 +43,13 @@ def plain_step(
     student: nn.Module, teacher: nn.Module, batch: Batch, method: TCSeg, step: int, ramp: float
 ) -> Tensor:
     """The loss of one step for two classes; ``method`` only lends its thresholds and its random regions."""
-    tau, tau_min, tau_max = method.axes.tau, method.axes.tau_min, method.axes.tau_max
+    tau, tau_min, tau_max = method.rule.tau, method.rule.tau_min, method.rule.tau_max
     labeled = len(batch.labels)
-    out: DualDecoderOutput = student(batch.images)
+    out: Output = student(batch.images)
     with torch.no_grad():
-        out_t: DualDecoderOutput = teacher(batch.unlabeled_images)
-        q_t = [plain_affinity(f, v, tau_max) for f, v in zip(out_t.features, out_t.logits, strict=True)]
-    q = [plain_affinity(f, v, tau_max) for f, v in zip(out.features, out.logits, strict=True)]
+        out_t: Output = teacher(batch.unlabeled_images)
+        q_t = [plain_affinity(f, v, tau_min, tau_max) for f, v in zip(out_t.features, out_t.logits, strict=True)]
+    q = [plain_affinity(f, v, tau_min, tau_max) for f, v in zip(out.features, out.logits, strict=True)]
 
     loss: Tensor = sum((F.cross_entropy(v[:labeled], batch.labels) + _dice(v[:labeled], batch.labels)) / 4
                for v in out.logits)  # type: ignore[assignment]  # fmt: skip
@@ -63,10 +65,10 @@ def plain_step(
             p_s = [torch.softmax(v[labeled:], 1) for v in out.logits]
             q_s = [v[labeled:] for v in q]
             certain = (
-                (_largest(p_s[0], p_s[1]) <= tau)
-                & (_largest(q_s[0], q_s[1]) <= 2 * tau)
-                & (_largest(q_t[0], q_t[1]) <= 2 * tau)
-                & (_largest(q_s[peer], p_s[peer]) <= 2 * tau)
+                (_apart(p_s[0], p_s[1]) <= tau)
+                & (_apart(q_s[0], q_s[1]) <= 2 * tau)
+                & (_apart(q_t[0], q_t[1]) <= 2 * tau)
+                & (_apart(q_s[peer], p_s[peer]) <= 2 * tau)
             )
             believed, label = p_s[peer].max(1)
             positive = certain & (believed >= tau_max)
@@ -82,13 +84,13 @@ def plain_step(
     with torch.no_grad():
         p_t = [torch.softmax(v, 1) for v in out_t.logits]
         p_s = [torch.softmax(v[labeled:], 1) for v in out.logits]
-        mean = (p_s[0] + p_s[1] + p_t[0] + p_t[1]) / 4
+        mean = ((p_s[0] + p_s[1] + p_t[0] + p_t[1]) / 4)[:, 1]
         unreliable = (
-            (mean.amax(1) < tau_max)
-            | (_largest(p_s[0], p_s[1]) > tau)
-            | (_largest(p_t[0], p_t[1]) > tau)
-            | (_largest(q_s[0], q_s[1]) > 2 * tau)
-            | (_largest(q_t[0], q_t[1]) > 2 * tau)
+            ((mean >= tau_min) & (mean <= tau_max))
+            | (_apart(p_s[0], p_s[1]) > tau)
+            | (_apart(p_t[0], p_t[1]) > tau)
+            | (_apart(q_s[0], q_s[1]) > 2 * tau)
+            | (_apart(q_t[0], q_t[1]) > 2 * tau)
         )
         boxes = method._draw_regions(unreliable, step)[1]
     mixed, targets = [], []
@@ -96,7 +98,7 @@ def plain_step(
         inside = boxes[i] if i % 2 == 0 else ~boxes[i]
         mixed.append(torch.where(inside, batch.unlabeled_images[i], batch.labeled_images[i]))
         targets.append([torch.where(inside, p_t[b][i].argmax(0), batch.labels[i]) for b in (1, 0)])
-    out_m: DualDecoderOutput = student(torch.stack(mixed))
+    out_m: Output = student(torch.stack(mixed))
     for b in (0, 1):
         loss = loss + 0.5 * F.cross_entropy(out_m.logits[b], torch.stack([t[b] for t in targets]))
     return loss

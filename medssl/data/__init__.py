@@ -1,5 +1,6 @@
 """Data: case lists, datalists, loading with checks, and two-stream batches."""
 
+from medssl.data.augmentation import mirrors_and_turns
 from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
 from medssl.data.checks.lists import validate_datalist
 from medssl.data.contents import contents_sha256
@@ -34,6 +35,7 @@ __all__ = [
     "contents_sha256",
     "list_scans",
     "load_datalist",
+    "mirrors_and_turns",
     "read_split",
     "split_names",
     "split_sha256",

@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from medssl.data.augmentation import SQUARE_KEY
 from medssl.data.sampling import Draw, TwoStreamBatchSampler
 from medssl.errors import InputError, find_input_error
 
@@ -63,6 +64,7 @@ class SeededDataset(Dataset[dict[str, Tensor] | InputError]):
         case = self.dataset[index]
         # A new dictionary of plain tensors: the cache stays as it is, and no affine is tracked in vain.
         item = {key: _plain(case[key]) for key in ("image", "label") if key in case}
+        item[SQUARE_KEY] = _square_in_plane(case["image"])
         if self.augmentation is not None:
             set_random_state = getattr(self.augmentation, "set_random_state", None)
             if set_random_state is not None:
@@ -170,3 +172,11 @@ def two_stream_loader(
 
 def _plain(value: Tensor) -> Tensor:
     return value.as_tensor() if isinstance(value, MetaTensor) else value
+
+
+def _square_in_plane(image: Tensor) -> bool:
+    """Whether a voxel's first two sides are of equal length, to 1%; true of images without a position."""
+    if not isinstance(image, MetaTensor):
+        return True
+    first, second = image.pixdim[:2].tolist()
+    return abs(first - second) <= 0.01 * max(first, second)

@@ -1,9 +1,6 @@
 """Transforms that MONAI lacks.
 
-The literature's augmentation needs none of them. Its ``RandomRotFlip`` (a turn by 0, 90, 180 or 270
-degrees in the first two axes, then always one flip along the first or the second) draws one of the four
-in-plane reflections with equal chance; so does ``RandRotate90d(prob=0.75, max_k=3)`` followed by
-``Flipd(spatial_axis=0)``. Its ``RandomCrop`` is ``SpatialPadd`` and ``RandSpatialCropd``; it pads three
+The literature's ``RandomCrop`` needs none: it is ``SpatialPadd`` and ``RandSpatialCropd``. It pads three
 voxels more per side where an axis is no longer than the patch (none is in the canonical data sets) and
 never draws the last start of an axis.
 """

@@ -17,7 +17,7 @@ from medssl.engines.scan_grid import slabs_on_scan_grid
 from medssl.engines.streaming import WindowWeights, storage_dtype, stream_windows, window_starts
 from medssl.engines.temperature import tempered
 from medssl.errors import InputError
-from medssl.networks import DualDecoderOutput
+from medssl.networks import Output
 from medssl.reliability import disagreement, entropy
 
 Uncertainty = Literal["entropy", "dual-axis", "ensemble"]
@@ -60,7 +60,7 @@ class Predictor:
 
     Args:
         networks: one network or the members of an ensemble, in evaluation mode. They give logits
-            ``(B, K, *S)``, or a :class:`~medssl.networks.DualDecoderOutput` for ``"dual-axis"``.
+            ``(B, K, *S)``, or a :class:`~medssl.networks.Output` for ``"dual-axis"``.
         num_classes: classes ``K``.
         patch: window, three sides in voxels of the network's grid.
         stride: step between windows.
@@ -179,7 +179,7 @@ class Predictor:
         for axes in self.flips:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp == "bf16"):
                 given = network(windows.flip(axes) if axes else windows)
-            logits = given.logits if isinstance(given, DualDecoderOutput) else (given,)
+            logits = given.logits if isinstance(given, Output) else (given,)
             if self.uncertainty == "dual-axis" and len(logits) < 2:
                 raise InputError(
                     "uncertainty=dual-axis", "the network has one decoder", "use entropy, or an ensemble"

@@ -25,10 +25,10 @@ def random_boxes(
     axes: tuple[int, ...] = (0, 1),
     misapplied_axes: bool = False,
 ) -> Tensor:
-    """One CutMix box for all of ``count`` images, as the published TCSeg code draws it.
+    """One CutMix box for each of ``count`` images, as the published TCSeg code draws them.
 
-    ``lambda ~ Beta(4, 4)``, side ``sqrt(1 - lambda)`` of each of ``axes``, the whole of every other axis;
-    the centre is uniform from an eighth of the axis to its end, the box clipped to the image.
+    One ``lambda ~ Beta(4, 4)`` for all, side ``sqrt(1 - lambda)`` of each of ``axes``, the whole of every
+    other axis; each image's centre is uniform from an eighth of the axis to its end, the box clipped to it.
 
     Args:
         count: images ``B``.
@@ -42,15 +42,14 @@ def random_boxes(
         ``(B, *S)`` bool on the CPU.
     """
     ratio = float(np.sqrt(1 - rng.beta(4, 4)))
-    low, high = np.zeros(len(shape), np.int64), np.array(shape, np.int64)
+    low, high = np.zeros((count, len(shape)), np.int64), np.tile(np.array(shape, np.int64), (count, 1))
     for axis in axes:
         extent = shape[min(axis + 1, len(shape) - 1)] if misapplied_axes else shape[axis]
         side = int(extent * ratio)
-        centre = int(rng.integers(extent // 8, extent))
-        low[axis] = np.clip(centre - side // 2, 0, extent)
-        high[axis] = np.clip(centre + side // 2, 0, extent)
-    bounds = [torch.from_numpy(v).expand(count, -1) for v in (low, high)]
-    return box_mask(bounds[0], bounds[1], shape)
+        centre = rng.integers(extent // 8, extent, size=count)
+        low[:, axis] = np.clip(centre - side // 2, 0, extent)
+        high[:, axis] = np.clip(centre + side // 2, 0, extent)
+    return box_mask(torch.from_numpy(low), torch.from_numpy(high), shape)
 
 
 def centred_boxes(region: Tensor, rng: np.random.Generator, *, axes: tuple[int, ...] = (0, 1)) -> Tensor:

@@ -24,9 +24,9 @@ class SigmoidRamp:
         if self.length < 0 or self.interval < 1:
             raise ValueError(f"need length >= 0 and interval >= 1, got {self.length} and {self.interval}")
 
-    def __call__(self, step: int) -> float:
-        """Weight at optimiser step ``step`` (from 0)."""
+    def __call__(self, update: int) -> float:
+        """Weight in the optimiser update of that number, counted from 1 as in the published loops."""
         if self.length == 0:
             return self.weight
-        done = min(step // self.interval * self.interval, self.length) / self.length
+        done = min(update // self.interval * self.interval, self.length) / self.length
         return self.weight * math.exp(-5 * (1 - done) ** 2)

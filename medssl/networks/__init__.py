@@ -1,5 +1,5 @@
 """Segmentation networks."""
 
-from medssl.networks.vnet import DualDecoderOutput, DualDecoderVNet, VNet, check_patch_size
+from medssl.networks.vnet import DualDecoderVNet, Output, VNet, check_patch_size
 
-__all__ = ["DualDecoderOutput", "DualDecoderVNet", "VNet", "check_patch_size"]
+__all__ = ["DualDecoderVNet", "Output", "VNet", "check_patch_size"]

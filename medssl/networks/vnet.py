@@ -142,16 +142,16 @@ class VNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class DualDecoderOutput:
-    """What :class:`DualDecoderVNet` gives, decoder 1 first.
+class Output:
+    """What a network with embeddings gives, decoder by decoder; decoder 1, the deployed one, first.
 
     Attributes:
-        logits: two tensors ``(B, K, *S)``.
-        features: two tensors ``(B, width, *S)``, the embeddings before dropout and classifier.
+        logits: one tensor ``(B, K, *S)`` a decoder.
+        features: one tensor ``(B, C, *S)`` a decoder, the embeddings before dropout and classifier.
     """
 
-    logits: tuple[Tensor, Tensor]
-    features: tuple[Tensor, Tensor]
+    logits: tuple[Tensor, ...]
+    features: tuple[Tensor, ...]
 
 
 class DualDecoderVNet(VNet):
@@ -168,12 +168,12 @@ class DualDecoderVNet(VNet):
         super().__init__(in_channels, num_classes, width, dropout)
         self.decoder2 = Decoder(num_classes, width, dropout, trilinear=True)
 
-    def forward(self, x: Tensor) -> DualDecoderOutput:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Output:  # type: ignore[override]
         """Both decoders' logits and features of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
         check_patch_size(x.shape[2:])
         maps = self.encoder(x)
         (logits1, features1), (logits2, features2) = self.decoder1(maps), self.decoder2(maps)
-        return DualDecoderOutput((logits1, logits2), (features1, features2))
+        return Output((logits1, logits2), (features1, features2))
 
     def deployed(self, x: Tensor) -> Tensor:
         """Logits ``(B, K, *S)`` of decoder 1; decoder 2 is not run."""

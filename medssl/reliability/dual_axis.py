@@ -126,8 +126,9 @@ class DualAxis:
         Args:
             views: at least one tensor of probabilities ``(B, K, *S)``; their mean decides on confidence.
             probability_pairs: pairs of probabilities ``(B, K, *S)`` that must agree within ``tau``.
-            feature_pairs: pairs with an affinity map ``(B, K, *S)`` among them, of
-                :func:`~medssl.reliability.prototype_affinity`, that must agree within ``feature_tau``.
+            feature_pairs: pairs with an affinity map ``(B, K', *S)`` among them, of
+                :func:`~medssl.reliability.prototype_affinity`, that must agree within ``feature_tau``; of all
+                classes or of some, since cosines, unlike probabilities, say something new about each class.
 
         Returns:
             The two axes and what follows from them, without a gradient.
@@ -144,9 +145,10 @@ class DualAxis:
             # a disagreement of exactly tau could come out above 1.
             tolerance = top.new_full((), tau)
             for a, b in pairs:
-                if a.shape != mean.shape:
+                if a.shape[0] != mean.shape[0] or a.shape[2:] != mean.shape[2:]:
                     raise ValueError(
-                        f"pairs must have the shape of the views {tuple(mean.shape)}, got {tuple(a.shape)}"
+                        f"pairs must have the batch and grid of the views {tuple(mean.shape)}, "
+                        f"got {tuple(a.shape)}"
                     )
                 uncertainty = torch.maximum(uncertainty, disagreement(a, b, norm=self.norm) / tolerance)
         everywhere = torch.ones_like(top, dtype=torch.bool)

@@ -15,7 +15,9 @@ from medssl.reliability.measures import full_precision
 EPS = 1e-8
 
 
-def class_prototypes(features: Tensor, probs: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def class_prototypes(
+    features: Tensor, probs: Tensor, keep: Tensor | None = None, *, fallback: bool = False
+) -> tuple[Tensor, Tensor]:
     """Mean embedding of each predicted class, sample by sample (TCSeg eq. 10).
 
     A voxel belongs to the class that is most probable in ``probs``. Gradients flow to ``features``
@@ -25,9 +27,10 @@ def class_prototypes(features: Tensor, probs: Tensor, keep: Tensor | None = None
         features: embeddings ``(B, C, *S)``.
         probs: probabilities ``(B, K, *S)``.
         keep: bool ``(B, *S)``, the voxels that count; all of them where None.
+        fallback: average over all voxels of a class of which no voxel is kept, instead of none.
 
     Returns:
-        The prototypes ``(B, K, C)``, zero where a class has no kept voxel, and bool ``(B, K)``: which
+        The prototypes ``(B, K, C)``, zero where a class has no voxel to average, and bool ``(B, K)``: which
         classes have one.
 
     Raises:
@@ -46,7 +49,9 @@ def class_prototypes(features: Tensor, probs: Tensor, keep: Tensor | None = None
         classes = torch.arange(probs.shape[1], device=probs.device).view(1, -1, 1)
         members = labels == classes
         if keep is not None:
-            members &= keep.flatten(1).unsqueeze(1)
+            kept = members & keep.flatten(1).unsqueeze(1)
+            # A class without a kept voxel takes all of its voxels: one product whichever it is, no host sync.
+            members = torch.where(kept.any(2, keepdim=True), kept, members) if fallback else kept
         weights = members.to(embeddings.dtype)
         counts = weights.sum(2, keepdim=True)
         return weights @ embeddings.transpose(1, 2) / counts.clamp_min(1), counts.squeeze(2) > 0
@@ -55,8 +60,10 @@ def class_prototypes(features: Tensor, probs: Tensor, keep: Tensor | None = None
 def prototype_affinity(features: Tensor, prototypes: Tensor) -> Tensor:
     """Cosine similarity of every voxel's embedding to every prototype (TCSeg eq. 9).
 
-    Norms below 1e-8 count as 1e-8. A zero vector, such as the prototype of a class that no voxel has,
-    gives 0 and receives no gradient.
+    Norms below 1e-8 count as 1e-8, in the gradient, too, as in ``torch.nn.functional.cosine_similarity``,
+    which the published code calls. A zero vector, such as the prototype of a class that no voxel has, gives
+    0; the gradient that it receives is large, and dies where zeros come from: in a ReLU, in the mean over no
+    voxel.
 
     Args:
         features: embeddings ``(B, C, *S)``.
@@ -124,7 +131,6 @@ def _grid(x: Tensor) -> tuple[int, ...]:
 
 
 def _inverse_norm(x: Tensor, *, dim: int) -> Tensor:
-    """One over the Euclidean length, at most 1 / EPS; 0, without a gradient, for the zero vector."""
+    """One over the Euclidean length, at most 1 / EPS."""
     # vector_norm along a strided axis is 20 times slower than this on a CPU.
-    square = (x * x).sum(dim, keepdim=True)
-    return torch.where(square > 0, square.clamp_min(EPS**2).rsqrt(), 0)
+    return (x * x).sum(dim, keepdim=True).clamp_min(EPS**2).rsqrt()

@@ -7,8 +7,8 @@ from medssl.methods import SigmoidRamp
 
 def test_reference_ramp_takes_its_published_values():
     ramp = SigmoidRamp(1.0, 6000, 150)
-    assert ramp(0) == pytest.approx(math.exp(-5))
-    assert ramp(149) == ramp(0)
+    assert ramp(1) == pytest.approx(math.exp(-5))
+    assert ramp(149) == ramp(1)
     assert ramp(150) == pytest.approx(math.exp(-5 * (1 - 1 / 40) ** 2))
     assert ramp(6000) == ramp(20000) == 1
 

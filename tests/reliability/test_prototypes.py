@@ -154,15 +154,35 @@ def test_nothing_kept_gives_no_class_and_no_affinity():
     assert not features.grad.any()
 
 
-def test_a_zero_embedding_has_no_affinity_and_no_gradient():
+def test_a_zero_embedding_has_no_affinity_and_the_gradient_of_torch():
     features, probs, _ = random_case(2, (4, 4))
     features[:, :, 0, 0] = 0
-    features.requires_grad_()
-    affinity = prototype_affinity(features, class_prototypes(features.detach(), probs)[0])
-    assert not affinity[:, :, 0, 0].any()
-    affinity.sum().backward()
-    assert not features.grad[:, :, 0, 0].any()
-    assert features.grad[:, :, 0, 1].any()
+    prototypes = class_prototypes(features, probs)[0]
+    gradients = []
+    for affinity in (
+        prototype_affinity,
+        lambda f, c: torch.nn.functional.cosine_similarity(f.unsqueeze(1), c[..., None, None], dim=2),
+    ):
+        leaf = features.clone().requires_grad_()
+        values = affinity(leaf, prototypes)
+        assert not values[:, :, 0, 0].any()
+        values.sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_fallback_takes_all_voxels_of_a_class_without_a_kept_one():
+    features, probs, _ = random_case(3, (4, 4))
+    keep = probs.argmax(1) != 1
+    zero, present = class_prototypes(features, probs, keep)
+    fallback, averaged = class_prototypes(features, probs, keep, fallback=True)
+    everything, _ = class_prototypes(features, probs)
+    assert not present[:, 1].any()
+    assert averaged[:, 1].all()
+    assert not zero[:, 1].any()
+    torch.testing.assert_close(fallback[:, 1], everything[:, 1])
+    torch.testing.assert_close(fallback[:, [0, 2]], zero[:, [0, 2]])
+
 
 
 def test_a_batch_of_no_samples_passes():
