@@ -89,13 +89,8 @@ def _region(method: TCSeg, image: torch.Tensor) -> np.ndarray[tuple[int, ...], n
     missing = [p - n for p, n in zip(PATCH, patch.shape[2:], strict=True)]
     pads = [v for m in reversed(missing) for v in (0, m)]
     patch = torch.nn.functional.pad(patch, pads)
-    student, teacher = method._views(method.network(patch)), method._views(method.teacher(patch))
-    reliability = method.axes(
-        (*student.p, *teacher.p),
-        probability_pairs=(student.p, teacher.p),
-        feature_pairs=(student.q, teacher.q),
-    )
-    region = perturbation_region(reliability.unreliable, generator=torch.Generator().manual_seed(0))[0]
+    unreliable = method.judge(method.network(patch), method.teacher(patch), labeled=0).unreliable
+    region = perturbation_region(unreliable, generator=torch.Generator().manual_seed(0))[0]
     whole = np.zeros(tuple(shape), bool)
     inner = tuple(slice(0, min(p, n)) for p, n in zip(PATCH, shape, strict=True))
     whole[where] = region[inner].numpy()

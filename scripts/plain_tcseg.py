@@ -48,7 +48,8 @@ def plain_step(
     out: Output = student(batch.images)
     with torch.no_grad():
         out_t: Output = teacher(batch.unlabeled_images)
-        q_t = [plain_affinity(f, v, tau_min, tau_max) for f, v in zip(out_t.features, out_t.logits, strict=True)]
+        pairs = zip(out_t.features, out_t.logits, strict=True)
+        q_t = [plain_affinity(f, v, tau_min, tau_max) for f, v in pairs]
     q = [plain_affinity(f, v, tau_min, tau_max) for f, v in zip(out.features, out.logits, strict=True)]
 
     loss: Tensor = sum((F.cross_entropy(v[:labeled], batch.labels) + _dice(v[:labeled], batch.labels)) / 4

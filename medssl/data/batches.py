@@ -63,7 +63,7 @@ class SeededDataset(Dataset[dict[str, Tensor] | InputError]):
     def _augmented(self, index: int, seed: int) -> dict[str, Tensor]:
         case = self.dataset[index]
         # A new dictionary of plain tensors: the cache stays as it is, and no affine is tracked in vain.
-        item = {key: _plain(case[key]) for key in ("image", "label") if key in case}
+        item: dict[str, Any] = {key: _plain(case[key]) for key in ("image", "label") if key in case}
         item[SQUARE_KEY] = _square_in_plane(case["image"])
         if self.augmentation is not None:
             set_random_state = getattr(self.augmentation, "set_random_state", None)
@@ -179,4 +179,4 @@ def _square_in_plane(image: Tensor) -> bool:
     if not isinstance(image, MetaTensor):
         return True
     first, second = image.pixdim[:2].tolist()
-    return abs(first - second) <= 0.01 * max(first, second)
+    return bool(abs(first - second) <= 0.01 * max(first, second))

@@ -6,7 +6,7 @@ Source: "Are We Overconfident in Models and Results for Semi-Supervised 3D Medic
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -117,15 +117,20 @@ class TCSeg(Method):
             raise InputError(
                 f"tau_min={tau_min}, tau_max={tau_max}", "out of order", "need 0 <= tau_min < tau_max <= 1"
             )
-        thresholds = {"tau": tau, "tau_min": tau_min, "tau_max": tau_max}
-        switches = {"use_confidence": use_confidence, "use_uncertainty": use_uncertainty}
+        axes: dict[str, Any] = {
+            "tau": tau,
+            "tau_min": tau_min,
+            "tau_max": tau_max,
+            "use_confidence": use_confidence,
+            "use_uncertainty": use_uncertainty,
+        }
         self.network = network
         self.teacher = Teacher(network, alpha=alpha)
         self.rule: ReferenceRule | PaperRule
         if preset == "reference":
-            self.rule = ReferenceRule(**thresholds, **switches, accumulate=accumulate_calibration)
+            self.rule = ReferenceRule(**axes, accumulate=accumulate_calibration)
         else:
-            self.rule = PaperRule(**thresholds, **switches)
+            self.rule = PaperRule(**axes)
         self.spaces = frozenset(spaces)
         self.use_calibration = use_calibration and "feature" in self.spaces
         default: MissingPrototype = "zero" if preset == "reference" else "fallback"

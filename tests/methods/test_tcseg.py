@@ -7,7 +7,7 @@ import torch
 from medssl.errors import InputError
 from medssl.losses import cross_entropy, dice_loss
 from medssl.methods import Batch, SigmoidRamp, TCSeg
-from medssl.networks import DualDecoderVNet
+from medssl.networks import DualDecoderVNet, Output
 
 from .conftest import make_batch
 
@@ -252,9 +252,78 @@ def test_predict_is_the_first_decoder(batch, network):
     torch.testing.assert_close(method(batch.images), network(batch.images).logits[0])
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_feature_space_embeddings_are_not_looked_at(preset, batch):
+    """The ablation removes the prototypes, hence also their part in all masks."""
+    options = {"tau": 0.5, "tau_min": 0.45, "tau_max": 0.55, **AT_FULL_WEIGHT}
+    method = trained(preset, spaces=("probability", "image"), **options).eval()
+    whole = trained(preset, **options).eval()
+    output, teacher = method.network(batch.images), method.teacher(batch.unlabeled_images)
+    poisoned = [Output(o.logits, tuple(f * float("nan") for f in o.features)) for o in (output, teacher)]
+    clean, dirty = method.judge(output, teacher, 2), method.judge(*poisoned, 2)
+    assert torch.equal(clean.unreliable, dirty.unreliable)
+    assert not clean.unreliable.all()
+    assert whole.judge(*poisoned, 2).unreliable.all()
+    for one, two in zip(clean.selections, dirty.selections, strict=True):
+        assert torch.equal(one.mask, two.mask)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_calibration_loss_alone_can_be_dropped(preset, batch):
+    whole = trained(preset, tau=0.2, **AT_FULL_WEIGHT).eval()
+    method = trained(preset, tau=0.2, use_calibration=False, **AT_FULL_WEIGHT).eval()
+    with_it, without = whole.training_step(batch, 1), method.training_step(batch, 1)
+    assert with_it["calibration"] > 0 == without["calibration"]
+    for name in ("positive", "unreliable", "pseudo", "mixing"):
+        assert with_it[name] == without[name], name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_calibration_is_over_labelled_and_unlabelled_images(preset, batch):
+    method = trained(preset, **AT_FULL_WEIGHT).eval()
+    views = method._views(method.network(batch.images))
+    parts = method.training_step(batch, 1)
+    torch.testing.assert_close(parts["calibration"], method.rule.calibration(views).detach())
+    assert abs(parts["calibration"] - method.rule.calibration(views.rows(2)).item()) > 1e-4
+
+
+def one_decoder_without_foreground(remedy):
+    """Outputs in which all decoders agree, and decoder 2 of the teacher is sure of the background alone."""
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.arange(8) < 4).long().view(1, 8, 1, 1).expand(1, 8, 8, 8)
+    logits = (6.0 * torch.nn.functional.one_hot(labels, 2).movedim(-1, 1) - 3).requires_grad_()
+    features = torch.nn.functional.one_hot(labels, 4).movedim(-1, 1).float()
+    features = features + 0.01 * torch.rand(features.shape, generator=generator)
+    unsure = logits.detach().clone()
+    unsure[:, 1][labels == 1] = 1.0 - 3  # a probability of 0.73: predicted, and not confident
+    unsure[:, 0][labels == 1] = -3.0
+    method = TCSeg(DualDecoderVNet(width=2), missing_prototype=remedy, tau=0.4)
+    student = Output((logits, logits), (features, features))
+    return method, student, Output((logits.detach(), unsure), (features, features)), labels
+
+
+@pytest.mark.parametrize(("remedy", "believed"), [("zero", False), ("fallback", True), ("exclude", True)])
+def test_remedies_of_a_missing_prototype(remedy, believed):
+    method, student, teacher, labels = one_decoder_without_foreground(remedy)
+    for selection in method.judge(student, teacher, labeled=0).selections:
+        assert selection.mask[labels == 0].all()
+        assert selection.mask[labels == 1].all() == believed
+
+
+def test_an_excluded_class_has_no_part_in_the_calibration():
+    method, _, teacher, _ = one_decoder_without_foreground("exclude")
+    views = method._views(teacher)
+    assert views.present[1].tolist() == [[True, False]]
+    affinity, probability = views.pairs(1, 1, probability=True)
+    assert not affinity[:, 1].any()
+    assert not probability[:, 1].any()
+    assert probability[:, 0].any()
+
+
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
+        ({"missing_prototype": "exlude"}, "did you mean 'exclude'"),
         ({"preset": "referense"}, "did you mean 'reference'"),
         ({"spaces": ("probabilty",)}, "did you mean 'probability'"),
         ({"tau_min": 0.9}, "tau_min"),

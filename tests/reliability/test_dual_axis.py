@@ -202,5 +202,5 @@ def test_settings_outside_their_range_are_refused(settings, message):
 def test_pairs_of_another_shape_are_refused():
     views, _, _ = random_case(3)
     image = views[0][..., 0]
-    with pytest.raises(ValueError, match=r"pairs must have the batch and grid of the views .* got \(2, 3, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"pairs must have the batch and grid .* got \(2, 3, 4, 3\)"):
         DualAxis()(views, probability_pairs=[(image, image)])

@@ -184,7 +184,6 @@ def test_fallback_takes_all_voxels_of_a_class_without_a_kept_one():
     torch.testing.assert_close(fallback[:, [0, 2]], zero[:, [0, 2]])
 
 
-
 def test_a_batch_of_no_samples_passes():
     prototypes, present = class_prototypes(torch.rand(0, 4, 3, 3), torch.rand(0, 2, 3, 3))
     assert prototypes.shape == (0, 2, 4)
