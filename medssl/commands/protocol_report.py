@@ -19,6 +19,9 @@ def add_report(commands: Any) -> None:
     parser.add_argument(
         "--subset", choices=("test", "validation"), default="test", help="which cases' scores (default test)"
     )
+    parser.add_argument(
+        "--remembered", action="store_true", help="also show published figures quoted from memory"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     parser.set_defaults(run=_report)
@@ -32,6 +35,7 @@ def _report(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         metric=arguments.metric,
         subset=arguments.subset,
+        remembered=arguments.remembered,
         seed=arguments.seed,
     )
     files = write_report(report, arguments.out, overwrite=arguments.overwrite)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from medssl.files import write_text
 from medssl.protocol.figures.style import TITLES
-from medssl.protocol.report import CHECKPOINTS, COST, GROUPS, Place, Report, caption
+from medssl.protocol.report import CHECKPOINTS, COST, GROUPS, UNSTATED, Place, Report, caption
 from medssl.protocol.store import POLICY
-from medssl.protocol.tables import FEW_SEEDS, Row, heading, number, records
+from medssl.protocol.tables import FEW_SEEDS, Row, footnotes, heading, number, records, reference
 from medssl.review.page import SORTING
 
 _STYLE = """
@@ -97,7 +97,7 @@ def _headline(place: Place) -> list[str]:
     """The tables that a paper would print."""
     parts = [f"<h2>{_text(place.name)}: the tables</h2>"]
     for group, metrics in GROUPS.items():
-        for checkpoint in CHECKPOINTS:
+        for checkpoint in (*CHECKPOINTS, UNSTATED):
             rows = place.tables.get((checkpoint, group))
             if rows:
                 parts.append(f"<h3>{_text(caption(place, checkpoint, group).split(': ', 1)[1])}</h3>")
@@ -107,18 +107,20 @@ def _headline(place: Place) -> list[str]:
 
 def _headline_table(rows: Sequence[Row], metrics: Sequence[str], unit: str) -> str:
     heads = ["setting", *(heading(metric, unit) for metric in metrics)]
-    lines = []
+    lines, numbers = [], footnotes(rows)
     for row in rows:
         mark = f'<span class="mark">{_text(row.remark)}</span>' if row.remark and not row.published else ""
         name = f"published: {row.name} ({row.remark})" if row.published else row.name
-        cells = [f'<td class="text" data-value="{_text(row.name)}">{_text(name)}{mark}</td>']
+        name += reference(row, numbers)
+        cells = [f'<td class="text wrap" data-value="{_text(row.name)}">{_text(name)}{mark}</td>']
         for metric in metrics:
             text = row.cells.get(metric, "\N{EN DASH}")
             value = text.split(" / ")[0].replace("\N{EN DASH}", "")
             kind = row.marks.get(metric, "")
             cells.append(f'<td data-value="{value}"><span class="{kind}">{text}</span></td>')
         lines.append(f"<tr{' class=published' if row.published else ''}>{''.join(cells)}</tr>")
-    return _table(heads, lines)
+    notes = "<br>".join(f"[{index}] {_text(note)}" for note, index in numbers.items())
+    return _table(heads, lines) + (f'<p class="soft">{notes}</p>' if notes else "")
 
 
 def _cautions(cautions: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from medssl.protocol.figures.runs import run_to_run
 from medssl.protocol.figures.selection import read_pseudo_labels, selection_arrows, selection_curves
 from medssl.protocol.figures.sensitivity import sensitivity_radar
 from medssl.protocol.figures.style import Look, looks, save
-from medssl.protocol.published import published_figures
+from medssl.protocol.published import published_figures, published_rows
 from medssl.protocol.ranking import rank_stability
 from medssl.protocol.statistics import run_values, summarize
 from medssl.protocol.store import ALL_METRICS, Run, Subset, find_runs, long_table, require_comparable
@@ -29,6 +29,7 @@ from medssl.protocol.tables import OVERLAP, RELIABILITY, Row, headline, latex, m
 BASELINE = "supervised"
 GROUPS = {"overlap and distance": OVERLAP, "reliability": RELIABILITY}
 CHECKPOINTS = ("last", "best")
+UNSTATED = ""  # the checkpoint of published figures whose source does not state it
 PAGE = "index.html"
 
 
@@ -43,7 +44,8 @@ class Place:
         settings: in the order of rows, the baseline first.
         baseline: the setting that paired differences refer to.
         unit: of distances.
-        tables: rows by checkpoint and group of metrics.
+        tables: rows by checkpoint and group of metrics; the checkpoint of published figures for which none is
+            stated is empty.
         figures: with their captions, by name.
     """
 
@@ -92,6 +94,7 @@ def make_report(
     baseline: str | None = None,
     metric: str = "dice",
     subset: Subset = "test",
+    remembered: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Report:
@@ -103,6 +106,7 @@ def make_report(
             to ``supervised`` where it is there, else to the first setting.
         metric: in which settings are compared in figures and cautions.
         subset: which cases' scores.
+        remembered: show published figures that are quoted from memory as well.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -123,7 +127,7 @@ def make_report(
         "cautions": find_cautions(runs, table, metric=metric, resamples=resamples, seed=seed),
         "runs": _list_of_runs(runs, subset),
     }
-    published = published_figures()
+    published = published_figures(remembered=remembered)
     places = []
     for (dataset, labeled), _ in table.groupby(["dataset", "labeled"]):
         here = tuple(run for run in runs if (run.dataset, run.labeled) == (dataset, labeled))
@@ -162,7 +166,6 @@ def write_report(report: Report, out: str | Path, *, overwrite: bool = False) ->
             form(rows, GROUPS[group], place.unit, caption=caption(place, checkpoint, group))
             for place in report.places
             for (checkpoint, group), rows in place.tables.items()
-            if rows
         ]
         write_text(out / name, "\n".join(parts))
         written.append(out / name)
@@ -175,6 +178,8 @@ def write_report(report: Report, out: str | Path, *, overwrite: bool = False) ->
 
 def caption(place: Place, checkpoint: str, group: str) -> str:
     """Caption of a table."""
+    if not checkpoint:
+        return f"{place.name}: {group}, published without saying of which checkpoint"
     return f"{place.name}: {group} of the {checkpoint} checkpoint, median / best run"
 
 
@@ -189,19 +194,13 @@ def _place(
     reference = next((name for name in (baseline or "", BASELINE) if name in names), names[0])
     settings = (reference, *(name for name in names if name != reference))
     unit = next((str(p["unit"]) for run in runs for p in run.policies.values() if p["unit"]), "mm")
-    tables = {
-        (checkpoint, group): headline(
-            frames["summary"],
-            frames["published"],
-            settings=settings,
-            checkpoint=checkpoint,
-            metrics=metrics,
-            unit=unit,
-        )
-        for group, metrics in GROUPS.items()
-        for checkpoint in CHECKPOINTS
-        if checkpoint in set(frames["summary"]["checkpoint"])
-    }
+    tables = {}
+    for group, metrics in GROUPS.items():
+        for checkpoint in (*CHECKPOINTS, UNSTATED):
+            own = headline(frames["summary"], settings=settings, checkpoint=checkpoint, metrics=metrics)
+            theirs = published_rows(frames["published"], checkpoint=checkpoint, metrics=metrics, unit=unit)
+            if own or (theirs and checkpoint == UNSTATED):
+                tables[checkpoint, group] = [*own, *theirs]
     figures = _figures(runs, frames, looks(settings), reference, metric, subset)
     first = runs[0]
     return Place(first.dataset, first.labeled, runs, settings, reference, unit, tables, figures)

@@ -25,6 +25,7 @@ class Row(NamedTuple):
         cells: text by metric.
         marks: "best" or "second" by metric; published rows have none.
         published: whether the row is somebody else's.
+        notes: what to know before comparing, for the foot of the table.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     cells: dict[str, str]
     marks: dict[str, str]
     published: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def heading(metric: str, unit: str) -> str:
@@ -52,26 +54,15 @@ def number(metric: str, value: float) -> str:
 
 
 def headline(
-    summary: pd.DataFrame,
-    published: pd.DataFrame,
-    *,
-    settings: Sequence[str],
-    checkpoint: str,
-    metrics: Sequence[str],
-    unit: str,
+    summary: pd.DataFrame, *, settings: Sequence[str], checkpoint: str, metrics: Sequence[str]
 ) -> list[Row]:
     """Median and best run of every setting, as the TCSeg paper's Table 1 prints them.
 
-    Published rows come last and take no part in the marking; distances of theirs stand only where the own
-    ones have their unit.
-
     Args:
         summary: of :func:`medssl.protocol.statistics.summarize`, of one data set and labelled count.
-        published: of :func:`medssl.protocol.published.published_figures`, likewise.
         settings: in the order of rows.
         checkpoint: "best" or "last".
         metrics: columns.
-        unit: of the own distances.
     """
     here = {(r["method"], r["metric"]): r for r in records(summary[summary["checkpoint"] == checkpoint])}
     medians = {m: {name: r["median"] for (name, of), r in here.items() if of == m} for m in metrics}
@@ -88,20 +79,6 @@ def headline(
         cells = {m: f"{number(m, row['median'])} / {number(m, row['best_run'])}" for m, row in found.items()}
         mine = {m: marks[m][setting] for m in metrics if setting in marks[m]}
         rows.append(Row(setting, ", ".join(remarks), cells, mine))
-    theirs = published[published["checkpoint"].isin([checkpoint, ""])]
-    for (method, source), group in theirs.groupby(["method", "source"], sort=False):
-        cells = {}
-        for metric in metrics:
-            usable = group[(group["metric"] == metric) & group["unit"].isin(["", unit])]
-            values = {row["statistic"]: float(row["value"]) for row in records(usable)}
-            if "median" in values or "maximum" in values:
-                pair = [values.get(name, math.nan) for name in ("median", "maximum")]
-                cells[metric] = " / ".join(number(metric, value) for value in pair)
-            elif "reported" in values:
-                cells[metric] = number(metric, values["reported"])
-        if cells:
-            unknown = "" if set(group["checkpoint"]) == {checkpoint} else ", checkpoint not stated"
-            rows.append(Row(str(method), f"{source}{unknown}", cells, {}, published=True))
     return rows
 
 
@@ -120,11 +97,24 @@ def _marked(medians: dict[str, float], metric: str) -> dict[str, str]:
     return {name: marks[value] for name, value in printed.items() if value in marks}
 
 
+def footnotes(rows: Sequence[Row]) -> dict[str, int]:
+    """Numbers of all notes of a table, in the order in which its rows refer to them."""
+    notes = dict.fromkeys(note for row in rows for note in row.notes)
+    return {note: number for number, note in enumerate(notes, 1)}
+
+
+def reference(row: Row, numbers: dict[str, int]) -> str:
+    """Such as `` [1, 3]``: where a row's notes stand; empty for a row without."""
+    cited = sorted(numbers[note] for note in row.notes)
+    return f" [{', '.join(map(str, cited))}]" if cited else ""
+
+
 def markdown(rows: Sequence[Row], metrics: Sequence[str], unit: str, *, caption: str) -> str:
     """A table; best bold, second in italics, published rows marked."""
     lines = [f"**{_markdown_text(caption)}**", ""]
     lines.append("| setting | " + " | ".join(_markdown_text(heading(m, unit)) for m in metrics) + " |")
     lines.append("| --- |" + " ---: |" * len(metrics))
+    numbers = footnotes(rows)
     for row in rows:
         remark = f" ({_markdown_text(row.remark)})" if row.remark else ""
         name = f"published: {_markdown_text(row.name)}" if row.published else _markdown_text(row.name)
@@ -133,7 +123,9 @@ def markdown(rows: Sequence[Row], metrics: Sequence[str], unit: str, *, caption:
         for metric in metrics:
             frame = frames.get(row.marks.get(metric, ""), "")
             cells.append(f"{frame}{row.cells.get(metric, chr(0x2013))}{frame}")
-        lines.append(f"| {name}{remark} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name}{remark}{reference(row, numbers)} | " + " | ".join(cells) + " |")
+    for note, index in numbers.items():
+        lines += ["", f"[{index}] {_markdown_text(note)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -144,16 +136,19 @@ def latex(rows: Sequence[Row], metrics: Sequence[str], unit: str, *, caption: st
     lines.append(" & ".join(["Setting", *(latex_text(heading(m, unit)) for m in metrics)]) + r" \\")
     lines.append(r"\midrule")
     frames = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
+    numbers = footnotes(rows)
     ruled = False
     for row in rows:
         if row.published and not ruled:
             lines.append(r"\midrule")
             ruled = True
         remark = rf" \emph{{({latex_text(row.remark)})}}" if row.remark else ""
-        name = ("published: " if row.published else "") + row.name
+        name = latex_text(("published: " if row.published else "") + row.name)
         cells = [frames[row.marks.get(m, "")] % latex_text(row.cells.get(m, "\N{EN DASH}")) for m in metrics]
-        lines.append(" & ".join([latex_text(name) + remark, *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+        lines.append(" & ".join([name + remark + reference(row, numbers), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize [{index}] {latex_text(note)}" for note, index in numbers.items()]
+    lines.append(r"\end{table}")
     return "\n".join(lines) + "\n"
 
 

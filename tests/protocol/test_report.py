@@ -182,18 +182,54 @@ def test_names_cannot_break_a_format(tmp_path):
     assert {len(row) for row in rows} == {5}
 
 
-def test_published_rows_stand_apart(tmp_path):
-    cases = [f"case-{i}" for i in range(len(CASES))]
-    write_study(tmp_path / "runs", dataset="la", labeled=8, cases=cases)
-    report = make_report([tmp_path / "runs"])
+@pytest.fixture(scope="module")
+def left_atria(tmp_path_factory):
+    root = tmp_path_factory.mktemp("la")
+    return write_study(root, dataset="la", labeled=8, cases=[f"case-{i}" for i in range(len(CASES))])
+
+
+def test_published_rows_stand_apart(left_atria):
+    report = make_report([left_atria], resamples=20)
     rows = report.places[0].tables["last", "overlap and distance"]
     theirs = [row for row in rows if row.published]
     assert [row.published for row in rows] == sorted(row.published for row in rows)
-    assert any(row.name == "TCSeg" and row.cells["dice"].startswith("90.28") for row in theirs)
+    assert any(row.name == "TCSeg" and row.cells["dice"] == "90.28 / 90.39" for row in theirs)
     assert not any(row.marks for row in theirs)
     # Published distances are in voxels and own ones in mm: they do not share a column.
     assert not any("hausdorff95" in row.cells for row in theirs)
-    assert "| published: TCSeg (TCSeg paper, Table 1 [V]) |" in markdown(rows, ["dice"], "mm", caption="c")
+    text = markdown(rows, ["dice"], "mm", caption="c")
+    assert "| published: TCSeg (TCSeg paper, Table 1, Table 6; VNet-style; median / maximum) [1, 2] |" in text
+    assert "\n[1] inconsistent with Figure 5\n" in text
+
+
+def test_published_figures_of_no_stated_checkpoint_have_a_table_of_their_own(left_atria, tmp_path):
+    out = tmp_path / "out"
+    write_report(make_report([left_atria], resamples=20), out)
+    text = (out / "tables.md").read_text(encoding="utf-8")
+    names = {
+        head: [row[0] for row in table_of(text, head)[2:]]
+        for head in ("of the last checkpoint", "of the best checkpoint", "published without saying")
+    }
+    unstated = names.pop("published without saying")
+    assert all(name.startswith("published: ") for name in unstated)
+    assert any(name.startswith("published: CRDS (") for name in unstated)
+    assert not any("from memory" in name for name in unstated)
+    for stated in names.values():
+        assert not {name.split(" (")[0] for name in unstated} & {name.split(" (")[0] for name in stated}
+    assert "checkpoint and statistic not printed" in text
+    page = Page((out / "index.html").read_text(encoding="utf-8"))
+    flat = [row[0] for table in page.tables for row in table]
+    assert [name for name in flat if name in unstated] == unstated
+    assert "published without saying of which checkpoint" in (out / "tables.tex").read_text(encoding="utf-8")
+
+
+def test_remembered_figures_are_shown_when_asked_for(left_atria, tmp_path):
+    out = tmp_path / "out"
+    assert main(["protocol", "report", str(left_atria), "--out", str(out), "--remembered"]) == 0
+    for name in ("index.html", "tables.md", "tables.tex"):
+        text = (out / name).read_text(encoding="utf-8")
+        assert "(from memory; statistic not stated)" in text
+        assert text.index("published without saying") < text.index("(from memory")
 
 
 def test_one_run_alone_is_a_report(tmp_path):
