@@ -26,6 +26,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from medssl.engines import SlidingWindowProbabilities, deployable
+from medssl.engines.precision import autocast
 from medssl.methods import Batch, SigmoidRamp, TCSeg
 from medssl.metrics import segmentation_scores
 from medssl.networks import DualDecoderVNet, VNet
@@ -94,7 +95,7 @@ class TrainVariant:
         if self.plain:
             loss = plain_step(network, self.teacher, self.batch, self.method, self.done, ramp=1.0)
         else:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            with autocast(torch.device("cpu"), "bf16" if self.bf16 else "off"):
                 loss = self.method.training_step(self.batch, self.done)["loss"]
         torch.autograd.backward(loss)
         return loss

@@ -30,6 +30,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from medssl.data import load_datalist
     from medssl.data.datalist import LISTS
     from medssl.engines.deployment import load_deployment
+    from medssl.engines.precision import Precision, autocast
     from medssl.engines.streaming import stream_windows
     from medssl.engines.temperature import calibration_file, fit_temperature, save_temperature
     from medssl.errors import unknown_name
@@ -50,12 +51,12 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     settings = deployment.settings
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = deployment.networks[0].to(device)
-    bf16 = (arguments.amp or settings["amp"]) == "bf16"
+    amp: Precision = "bf16" if (arguments.amp or settings["amp"]) == "bf16" else "off"
     items = [item for item in datalist[arguments.list] if "label" in item]
 
     def forward(windows: torch.Tensor) -> torch.Tensor:
         windows = windows.to(device).contiguous(memory_format=torch.channels_last_3d)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.no_grad(), autocast(device, amp):
             logits = network(windows)
         return torch.softmax(logits.float(), 1)
 

@@ -9,6 +9,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from medssl.engines.precision import autocast
 from medssl.errors import InputError
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -70,7 +71,7 @@ class SlidingWindowProbabilities(SlidingWindowInferer):  # type: ignore[misc]
             windows = windows.as_subclass(Tensor)
             if self.channels_last:
                 windows = windows.contiguous(memory_format=_FORMATS[windows.ndim])
-            with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.amp == "bf16"):
+            with autocast(windows.device, self.amp):
                 logits = network(windows, *more, **named)
             return torch.softmax(logits.float(), 1)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medssl.engines.maps import complete_probabilities
+from medssl.engines.precision import autocast
 from medssl.engines.scan_grid import slabs_on_scan_grid
 from medssl.engines.streaming import WindowWeights, storage_dtype, stream_windows, window_starts
 from medssl.engines.temperature import tempered
@@ -177,7 +178,7 @@ class Predictor:
         """Probabilities of one member's decoders, each averaged over the flips."""
         sums: list[Tensor] = []
         for axes in self.flips:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp == "bf16"):
+            with autocast(self.device, self.amp):
                 given = network(windows.flip(axes) if axes else windows)
             logits = given.logits if isinstance(given, Output) else (given,)
             if self.uncertainty == "dual-axis" and len(logits) < 2:

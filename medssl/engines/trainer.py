@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from ignite.engine import Events
@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medssl.engines.distributed import world_size
+from medssl.engines.precision import Precision, autocast
 from medssl.engines.rng import RngState, set_rng_state
 from medssl.errors import unknown_name
 from medssl.methods.base import Batch, Method
-
-Precision = Literal["off", "bf16", "fp16"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +84,8 @@ class SemiSupervisedTrainer(Trainer):
         steps_per_epoch: optimiser steps in an epoch.
         amp: ``"off"`` float32; ``"bf16"``; ``"fp16"`` with a gradient scaler, which skips the optimiser
             step (not the schedule) where a scaled gradient overflows.
-            ``"bf16"`` on a CPU: torch 2.13 (AVX-512) gives wrong weight gradients of 3x3x3 convolutions
-            on maps whose first side is 2, so keep the V-Net's patches above 32 along the first axis.
+            ``"bf16"`` on a CPU keeps convolutions that torch computes wrongly there in float32 (those of
+            the smallest maps; :mod:`medssl.engines.precision`).
         channels_last: weights and images in channels-last layout; faster convolutions, other rounding.
         compile_network: ``torch.compile`` of the network, in place.
         max_grad_norm: clip the norm of all gradients together to this.
@@ -195,8 +193,7 @@ class SemiSupervisedTrainer(Trainer):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision that training steps run in."""
-        dtype = _DTYPES.get(self.precision)
-        return torch.autocast(self.state.device.type, dtype=dtype, enabled=dtype is not None)
+        return autocast(self.state.device, self.precision)
 
     def _iteration(self, engine: Any, batchdata: Mapping[str, Tensor]) -> dict[str, float]:
         step = self.state.iteration - 1

@@ -98,6 +98,20 @@ def loop(method, data, *, lr=0.1, optimizer=torch.optim.SGD, dtype=None, clip=No
     return losses, rates
 
 
+def test_bf16_learns_on_maps_of_side_two_what_float32_learns():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv3d(1, 16, 3, padding=1), nn.Conv3d(16, 16, 3, padding=1), nn.Conv3d(16, 2, 1)
+    )
+    data = [{name: tensor[..., :2, :, :] for name, tensor in batches(1)[0].items()}]
+    changes = []
+    for precision in ("off", "bf16"):
+        method = Plain(copy.deepcopy(network))
+        make(method, data, amp=precision, max_epochs=1, steps_per_epoch=1).run()
+        changes.append(method.network[1].weight.detach() - network[1].weight.detach())
+    assert (changes[1] - changes[0]).norm() < 0.05 * changes[0].norm()
+
+
 @pytest.mark.parametrize(
     ("options", "reference"),
     [
