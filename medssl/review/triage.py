@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medssl.data import LoadCased
+from medssl.data.checks.findings import refuse
+from medssl.data.checks.volumes import grid_faults
 from medssl.data.layout import VOLUME_SUFFIXES
 from medssl.errors import InputError, find_input_error
 from medssl.files import atomic_path, write_text
@@ -133,7 +135,7 @@ def find_label(folder: Path, case: str) -> Path | None:
 
 
 def load_on_grid(scan: Path, segmentation: Path, key: str = "label") -> NDArray[Any]:
-    """Class ids of a file that must lie on the grid of a scan's segmentation.
+    """Class ids of a file that must lie on the grid of a scan.
 
     Raises:
         InputError: as :class:`medssl.data.LoadCased`.
@@ -148,9 +150,11 @@ def load_on_grid(scan: Path, segmentation: Path, key: str = "label") -> NDArray[
 
 
 def _score(car: dict[str, Any], folder: Path, reference: Path) -> dict[str, Any]:
-    segmentation = folder / car["files"]["segmentation"]
-    truth = load_on_grid(segmentation, reference)
-    made = LoadCased("label")({"label": str(segmentation)})["label"][0].numpy()
+    # As label maps, both: one without a voxel, or with nothing else, is no fault of a prediction.
+    paths = {"prediction": str(folder / car["files"]["segmentation"]), "reference": str(reference)}
+    item = LoadCased(list(paths))(paths)
+    refuse(grid_faults(item["prediction"], item["reference"]))
+    made, truth = (item[key][0].numpy() for key in paths)
     scores = {
         name: dice(made, truth, label=label) for label, name in enumerate(car["statistics"]["classes"], 1)
     }

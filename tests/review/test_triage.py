@@ -82,3 +82,55 @@ def test_a_review_folder_is_scored_against_references(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no label"):
         evaluate_review(tmp_path / "out", tmp_path / "empty")
+
+
+def empty_and_good(folder):
+    """A review of two scans: in the first nothing is bright enough to be found; and their references."""
+    (folder / "labels").mkdir()
+    items = []
+    for case, scale in (("missed", 0.4), ("good", 1.0)):
+        values = body((24, 20, 22), (1, 1, 1), 1)
+        truth = (values > THRESHOLD).astype(np.uint8)
+        scan = save_scan(folder / f"{case}.nii.gz", values * scale, np.eye(4))
+        nib.save(nib.Nifti1Image(truth, np.eye(4)), folder / "labels" / f"{case}.nii.gz")
+        items.append(item(scan, case))
+    package(folder / "out", items)
+    return folder / "out"
+
+
+def test_an_empty_prediction_ranks_first_and_counts_as_wholly_wrong(tmp_path):
+    out = empty_and_good(tmp_path)
+    assert not np.asarray(nib.load(out / "missed_seg.nii.gz").dataobj).any()
+    found = evaluate_review(out, tmp_path / "labels")
+    assert (found.cases, found.mean_error) == (2, pytest.approx(0.5, abs=0.02))
+    assert found.aurc == found.aurc_best < found.aurc_random
+    assert found.rank_correlation == pytest.approx(1)
+    assert found.found_first == found.found_first_best > 0.95
+    with (out / "triage.csv").open(encoding="utf-8") as file:
+        first = next(csv.DictReader(file))
+    assert (first["case"], first["priority"], first["error"]) == ("missed", "1.0", "1.0")
+    assert (first["expected_dice"], first["boundary_uncertainty"]) == ("0.0", "")
+    with (out / "worklist.csv").open(encoding="utf-8") as file:
+        listed = next(csv.DictReader(file))
+    assert (listed["case"], listed["rank"], listed["priority"]) == ("missed", "1", "1.0000")
+    assert (listed["boundary_uncertainty"], float(listed["volume_ml left atrium"])) == ("", 0)
+    page = (out / "index.html").read_text()
+    assert page.index("<strong>missed") < page.index("<strong>good")
+    assert "nothing predicted: left atrium" in page
+
+
+def test_all_predictions_empty_have_no_order(tmp_path):
+    out = empty_and_good(tmp_path)
+    for path in (out / "good.json", out / "good_seg.nii.gz"):
+        path.unlink()
+    found = evaluate_review(out, tmp_path / "labels")
+    assert (found.cases, found.mean_error, found.aurc) == (1, 1, 1)
+    assert math.isnan(found.rank_correlation)
+
+
+def test_a_reference_on_another_grid_is_refused(tmp_path):
+    out = empty_and_good(tmp_path)
+    label = nib.load(tmp_path / "labels" / "missed.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(label.dataobj)[1:], np.eye(4)), tmp_path / "labels" / "missed.nii.gz")
+    with pytest.raises(InputError, match="23 x 20 x 22"):
+        evaluate_review(out, tmp_path / "labels")
