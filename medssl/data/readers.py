@@ -16,6 +16,7 @@ from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 
+from medssl.data.enhanced_dicom import read_frames
 from medssl.errors import InputError
 
 SLICE_TOLERANCE = 0.1
@@ -130,7 +131,8 @@ class DicomSeriesReader(VolumeReader):
     """A folder that holds one DICOM series of parallel, equidistant slices, through SimpleITK (GDCM).
 
     The files' names do not matter: slices are ordered by their positions. Stored values are turned into
-    modality units (Hounsfield units for CT) by rescale slope and intercept.
+    modality units (Hounsfield units for CT) by rescale slope and intercept. A multi-frame file is such a
+    series in one file; its frames are ordered by their positions too (needs pydicom).
     """
 
     suffixes = ()
@@ -147,7 +149,10 @@ class DicomSeriesReader(VolumeReader):
             fault = f"holds {len(series)} DICOM series" if series else "is a folder without a DICOM series"
             raise InputError(path, fault, "put each series into a folder of its own, or name a file")
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), series[0])
-        return _from_itk(sitk.ReadImage(_stacked(path, files) if len(files) > 1 else files[0]))
+        if len(files) > 1:
+            return _from_itk(sitk.ReadImage(_stacked(path, files)))
+        image = sitk.ReadImage(files[0])
+        return _from_itk(image) if image.GetSize()[2:] in ((), (1,)) else _from_frames(path, files[0], image)
 
 
 def _stacked(folder: Path, files: Sequence[str]) -> list[str]:
@@ -163,12 +168,21 @@ def _stacked(folder: Path, files: Sequence[str]) -> list[str]:
         origins.append(header.GetOrigin())
         axes.append(header.GetDirection())
         sizes.append(header.GetSize()[:2])
+        if header.GetSize()[2:] not in ((), (1,)):
+            raise InputError(folder, "holds several multi-frame DICOM files", "put each into its own folder")
     if len(set(sizes)) > 1 or not np.allclose(axes, axes[0], atol=1e-3):
         raise InputError(
             folder, "holds DICOM slices of different size or orientation", "keep one orientation a folder"
         )
     normal = np.asarray(axes[0]).reshape(3, 3)[:, 2]
-    positions = np.asarray(origins) @ normal
+    order, _ = _in_order(folder, np.asarray(origins) @ normal, [Path(file).name for file in files])
+    return [files[index] for index in order]
+
+
+def _in_order(
+    folder: Path, positions: NDArray[np.float64], names: Sequence[str]
+) -> tuple[NDArray[np.intp], float]:
+    """Order of the slices along their normal, and the distance between two, refused where it is uneven."""
     order = np.argsort(positions, kind="stable")
     steps = np.diff(positions[order])
     usual = float(np.median(steps))
@@ -177,10 +191,23 @@ def _stacked(folder: Path, files: Sequence[str]) -> list[str]:
         raise InputError(
             folder,
             f"has unevenly spaced DICOM slices ({steps[worst]:.3g} mm after "
-            f"{Path(files[order[worst]]).name}, {usual:.3g} mm elsewhere)",
+            f"{names[order[worst]]}, {usual:.3g} mm elsewhere)",
             "see that no slice is missing or stands twice",
         )
-    return [files[index] for index in order]
+    return order, float(np.ptp(positions)) / max(len(positions) - 1, 1)
+
+
+def _from_frames(folder: Path, file: str, image: sitk.Image) -> Volume:
+    """A multi-frame file with its frames in the order of their positions."""
+    frames = read_frames(folder, file)
+    normal = np.cross(frames.axes[:, 0], frames.axes[:, 1])
+    names = [f"frame {number}" for number in range(1, len(frames.positions) + 1)]
+    order, step = _in_order(folder, frames.positions @ normal, names)
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([frames.axes, normal]) @ np.diag([*frames.spacing, step])
+    affine[:3, 3] = frames.positions[order[0]]
+    array = sitk.GetArrayFromImage(image)[order]
+    return Volume(array.transpose(2, 1, 0), orientation_ras_lps(affine))
 
 
 def _from_itk(image: sitk.Image) -> Volume:

@@ -108,6 +108,8 @@ def write_dicom_seg(
     if not present:
         return False
     slices = [pydicom.dcmread(file) for file in sorted(Path(series).iterdir()) if is_dicom(file)]
+    if any("PerFrameFunctionalGroupsSequence" in dataset for dataset in slices):
+        raise InputError(series, "is a multi-frame file: no DICOM SEG", "use the NIfTI or .seg.nrrd files")
     for dataset in slices:
         if not dataset.get("SliceThickness"):  # may be absent or empty; highdicom needs it
             dataset.SliceThickness = float(np.linalg.norm(affine[:3, 2]))

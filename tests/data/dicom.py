@@ -1,4 +1,4 @@
-"""A DICOM series as an archive stores it, written with SimpleITK."""
+"""A DICOM series as an archive stores it: a file a slice, with SimpleITK, or one of frames, with pydicom."""
 
 from pathlib import Path
 
@@ -49,4 +49,59 @@ def write_series(
             tile.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"slice_{names[index]:03d}.dcm"))
         writer.Execute(tile)
+    return folder
+
+
+def write_multi_frame(
+    folder: Path, image: sitk.Image, *, order=None, intercept=-1024, slopes=None, shared_rescale=True, skip=()
+):
+    """The slices of :func:`write_series` as frames of one enhanced CT, in any order."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
+
+    def macro(**elements):
+        made = Dataset()
+        for name, value in elements.items():
+            setattr(made, name, value)
+        return made
+
+    array = sitk.GetArrayFromImage(image)
+    order = [k for k in (range(len(array)) if order is None else order) if k not in skip]
+    direction, spacing = image.GetDirection(), image.GetSpacing()
+    cosines = [f"{direction[i]:.8f}" for i in (0, 3, 6, 1, 4, 7)]
+    dataset = macro(
+        SOPClassUID=EnhancedCTImageStorage,
+        SOPInstanceUID="1.2.826.9.1",
+        StudyInstanceUID="1.2.826.0.1",
+        SeriesInstanceUID="1.2.826.9",
+        Modality="CT",
+        PatientName="ANON",
+        Rows=array.shape[1],
+        Columns=array.shape[2],
+        NumberOfFrames=len(order),
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        BitsAllocated=16,
+        BitsStored=16,
+        HighBit=15,
+        PixelRepresentation=0,
+        PixelData=np.ascontiguousarray(array[order] - intercept).astype(np.uint16).tobytes(),
+    )
+    measures = macro(PixelSpacing=[spacing[1], spacing[0]], SliceThickness=spacing[2])
+    shared = macro(
+        PlaneOrientationSequence=[macro(ImageOrientationPatient=cosines)], PixelMeasuresSequence=[measures]
+    )
+    frames = []
+    for number, k in enumerate(order):
+        position = [f"{value:.6f}" for value in image.TransformIndexToPhysicalPoint((0, 0, int(k)))]
+        frames.append(macro(PlanePositionSequence=[macro(ImagePositionPatient=position)]))
+        slope = 1 if slopes is None else slopes[number]
+        rescale = [macro(RescaleIntercept=intercept, RescaleSlope=slope, RescaleType="HU")]
+        (shared if shared_rescale else frames[-1]).PixelValueTransformationSequence = rescale
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(folder / "frames.dcm", enforce_file_format=True)
     return folder

@@ -1,10 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from medssl.data import DicomSeriesReader, H5Reader, LoadCased, SimpleITKReader
 from medssl.errors import InputError
-from tests.data.dicom import itk_image, write_series
+from tests.data.dicom import itk_image, write_multi_frame, write_series
 
 
 def test_affine_maps_voxels_to_the_points_that_simpleitk_maps_them_to(tmp_path):
@@ -97,6 +99,41 @@ def test_irregular_dicom_folders_are_named(tmp_path):
         with pytest.raises(InputError, match=fault) as caught:
             LoadCased("image")({"image": str(tmp_path / name)})
         assert caught.value.where == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("shared_rescale", [True, False])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]])
+@pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE])
+def test_frames_of_one_file_are_the_slices_of_a_series(tmp_path, direction, order, shared_rescale):
+    pytest.importorskip("pydicom")
+    image = itk_image(HU, spacing=(0.7, 0.9, 2.5), direction=direction, origin=(10.0, -20.0, 30.0))
+    write_series(tmp_path / "series", image)
+    write_multi_frame(tmp_path / "frames", image, order=order, shared_rescale=shared_rescale)
+    series, frames = (LoadCased("image")({"image": str(tmp_path / n)})["image"] for n in ("series", "frames"))
+    np.testing.assert_array_equal(frames.numpy(), series.numpy())
+    np.testing.assert_allclose(frames.affine, series.affine, atol=1e-5)
+
+
+def test_irregular_multi_frame_files_are_named(tmp_path, monkeypatch):
+    pydicom = pytest.importorskip("pydicom")
+    image = itk_image(HU, spacing=(1.0, 1.0, 2.5))
+    write_multi_frame(tmp_path / "gap", image, skip=(2,))
+    write_multi_frame(tmp_path / "rescaled", image, slopes=[1, 1, 2, 1, 1], shared_rescale=False)
+    write_multi_frame(tmp_path / "nowhere", image)
+    dataset = pydicom.dcmread(tmp_path / "nowhere" / "frames.dcm")
+    del dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
+    dataset.save_as(tmp_path / "nowhere" / "frames.dcm")
+    faults = {
+        "gap": "unevenly spaced DICOM slices .5 mm after frame 2, 2.5 mm elsewhere",
+        "rescaled": "frames of different orientation, spacing or rescaling",
+        "nowhere": "frames do not say where they lie",
+    }
+    for name, fault in faults.items():
+        with pytest.raises(InputError, match=fault):
+            LoadCased("image")({"image": str(tmp_path / name)})
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match="pydicom is needed"):
+        LoadCased("image")({"image": str(tmp_path / "gap")})
 
 
 WRITERS = {
