@@ -15,10 +15,10 @@ import torch
 from monai.transforms import Compose, NormalizeIntensityd, Spacingd
 
 from medssl.data import LoadCased
-from medssl.engines import DeriveMapsd, SlidingWindowProbabilities, load_checkpoint
+from medssl.engines import SlidingWindowProbabilities, load_checkpoint
 from medssl.methods import TCSeg
 from medssl.networks import DualDecoderVNet
-from medssl.reliability import perturbation_region
+from medssl.reliability import confidence, entropy, perturbation_region
 
 PATCH = (64, 64, 32)
 
@@ -55,7 +55,12 @@ def main() -> None:
             {kind: str(arguments.data / f"{kind}s" / f"{case}.nii.gz") for kind in ("image", "label")}
         )
         image, label = item["image"].as_tensor(), item["label"].as_tensor()[0].numpy()
-        maps = DeriveMapsd()({"pred": infer(image.unsqueeze(0), method)[0]})
+        probs = infer(image.unsqueeze(0), method)
+        maps = {
+            "label_map": probs.argmax(1),
+            "confidence": confidence([probs]),
+            "uncertainty": entropy(probs) / np.log(probs.shape[1]),
+        }
         level = int(np.argmax(label.sum((0, 1))))
         region = _region(method, image.unsqueeze(0))
         scan = image[0, :, :, level].numpy().T

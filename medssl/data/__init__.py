@@ -8,6 +8,7 @@ from medssl.data.datalist import Datalist, build_datalist
 from medssl.data.datalist_file import load_datalist
 from medssl.data.layout import case_name, list_scans
 from medssl.data.loading import LoadCased
+from medssl.data.orientation import Orientd, preprocessing
 from medssl.data.own_splits import build_own_datalist
 from medssl.data.readers import DicomSeriesReader, H5Reader, SimpleITKReader
 from medssl.data.reference_roi import add_reference_boxes
@@ -22,6 +23,7 @@ __all__ = [
     "H5Reader",
     "LoadCased",
     "NormalizeByForegroundd",
+    "Orientd",
     "SeededDataset",
     "SimpleITKReader",
     "Split",
@@ -36,6 +38,7 @@ __all__ = [
     "list_scans",
     "load_datalist",
     "mirrors_and_turns",
+    "preprocessing",
     "read_split",
     "split_names",
     "split_sha256",

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import ImageReader, MetaTensor
@@ -20,6 +21,9 @@ from medssl.errors import InputError
 
 IMAGE_KEY = "image"
 
+SCAN_SHAPE = "scan_shape"
+"""Key of a volume's metadata: the three sides of the array in its file, whatever is cropped later."""
+
 
 class LoadCased(MapTransform):  # type: ignore[misc]
     """Load the files of one case: MONAI's ``LoadImage``, with checks and one-line errors.
@@ -33,7 +37,8 @@ class LoadCased(MapTransform):  # type: ignore[misc]
     dataset ``label``. A fourth axis (4D NIfTI, vector NRRD) holds channels.
 
     Output: ``image`` as float32 MetaTensor ``(C, X, Y, Z)``, the others ``(1, X, Y, Z)`` as uint8 (int32
-    where an id exceeds 255), each with ``affine``, ``original_affine`` (RAS, mm) and ``filename_or_obj``.
+    where an id exceeds 255), each with ``affine``, ``original_affine`` (RAS, mm), ``scan_shape`` and
+    ``filename_or_obj``.
 
     Args:
         keys: keys to load.
@@ -146,6 +151,7 @@ class LoadCased(MapTransform):  # type: ignore[misc]
             raise unreadable(path, error) from error
         refuse(volume_faults(volume))
         volume.set_array(volume.as_tensor().contiguous())
+        volume.meta[SCAN_SHAPE] = np.asarray(volume.shape[1:])
         return volume
 
 

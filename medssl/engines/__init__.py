@@ -1,28 +1,38 @@
 """Engines on MONAI's and Ignite's: training, its handlers, its checkpoints and its folder."""
 
 from medssl.engines.checkpointer import Checkpointer
-from medssl.engines.checkpoints import load_checkpoint, load_network, restore, with_weights
+from medssl.engines.checkpoints import (
+    load_checkpoint,
+    load_network,
+    restore,
+    trained_orientation,
+    with_weights,
+)
 from medssl.engines.distributed import init_process_group, local_rank, rank
 from medssl.engines.evaluate import CaseMetrics, evaluate_run, summary_table
+from medssl.engines.evaluator import ScanEvaluator
 from medssl.engines.handlers import JsonLogHandler, ProgressBar
 from medssl.engines.inference import SlidingWindowProbabilities, deployable, fold_batch_norm
-from medssl.engines.maps import DeriveMapsd, complete_probabilities
+from medssl.engines.maps import complete_probabilities
+from medssl.engines.predictor import Predictor
 from medssl.engines.provenance import git_commit, versions
 from medssl.engines.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
 from medssl.engines.reliability import ValidationReliability
 from medssl.engines.runs import RunFolder, finish_run, run_training, start_run
 from medssl.engines.settings import epochs, evaluation_cases, selection_of, switch, validation_cases
+from medssl.engines.temperature import stored_temperature
 from medssl.engines.trainer import NonFiniteLossError, SemiSupervisedTrainer
 
 __all__ = [
     "CaseMetrics",
     "Checkpointer",
-    "DeriveMapsd",
     "JsonLogHandler",
     "NonFiniteLossError",
+    "Predictor",
     "ProgressBar",
     "PseudoLabelQuality",
     "RunFolder",
+    "ScanEvaluator",
     "SemiSupervisedTrainer",
     "SlidingWindowProbabilities",
     "ValidationReliability",
@@ -44,8 +54,10 @@ __all__ = [
     "run_training",
     "selection_of",
     "start_run",
+    "stored_temperature",
     "summary_table",
     "switch",
+    "trained_orientation",
     "validation_cases",
     "versions",
     "with_weights",

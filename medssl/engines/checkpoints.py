@@ -131,6 +131,16 @@ def load_network(
     return checkpoint
 
 
+def trained_orientation(path: str | Path) -> str | None:
+    """The orientation that a checkpoint's scans were brought to; None for one of before there was any.
+
+    Raises:
+        InputError: as :func:`load_checkpoint`.
+    """
+    orientation: str | None = load_checkpoint(path)["meta"].get("orientation")
+    return orientation
+
+
 def with_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """``network`` with a checkpoint's weights, as :func:`load_network` loads them."""
     load_network(path, network)

@@ -16,8 +16,12 @@ from medssl.engines.checkpoints import load_checkpoint, load_network
 from medssl.engines.inference import deployable
 from medssl.errors import InputError
 
-TRAINED_WITH = ("in_channels", "num_classes", "width", "patch_size", "stride", "spacing", "h5_spacing")
-"""Settings that a checkpoint's ``meta`` keeps and that hold for its predictions."""
+TRAINED_WITH = (
+    *("in_channels", "num_classes", "width", "patch_size", "stride", "spacing", "h5_spacing"),
+    *("amp", "channels_last"),
+)
+"""Settings that a checkpoint's ``meta`` keeps and that hold for its predictions; and ``orientation``, which a
+checkpoint of before there was any has not: its scans keep the order in which they are stored."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +71,11 @@ def load_deployment(
     if not base.is_file():
         raise InputError(base, "no such file", "give the folder of a bundle, such as bundles/tcseg")
     metas = [load_checkpoint(path)["meta"] for path in checkpoints]
-    trained = [{key: meta[key] for key in (*TRAINED_WITH, "overlay") if key in meta} for meta in metas]
+    trained = [
+        {key: meta[key] for key in (*TRAINED_WITH, "overlay") if key in meta}
+        | {"orientation": meta.get("orientation")}
+        for meta in metas
+    ]
     for path, found in zip(checkpoints, trained, strict=True):
         if found != trained[0]:
             raise InputError(path, f"was trained otherwise than {checkpoints[0]}", "use runs of one setting")

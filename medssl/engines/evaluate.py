@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.engines import SupervisedEvaluator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medssl.data.checks.volumes import AFFINE_TOLERANCE
 from medssl.engines.checkpoints import load_network
+from medssl.engines.evaluator import ScanEvaluator
 from medssl.engines.inference import deployable
 from medssl.errors import InputError
 from medssl.files import write_text
@@ -57,6 +56,7 @@ class CaseMetrics:
             take for anything else makes every model look reliable; a number of mm measures it in the box
             around prediction and reference, enlarged by it on every side.
         subset: which cases the evaluator is over, for the record.
+        temperature: of the probabilities, likewise.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class CaseMetrics:
         nsd_tolerance: float = 1.0,
         reliability_margin: float | None = None,
         subset: Literal["test", "validation"] = "test",
+        temperature: float = 1.0,
     ) -> None:
         """Remember the arguments."""
-        self.subset = subset
+        self.subset, self.temperature = subset, temperature
         self.reliability_margin = reliability_margin
         self.pooled = ReliabilityMetrics(num_classes)
         self.path, self.num_classes, self.unit = Path(path), num_classes, unit
@@ -103,10 +104,11 @@ class CaseMetrics:
         self._seconds.append((time.monotonic() - self._began) / len(engine.state.output))
         for given, made in zip(engine.state.batch, engine.state.output, strict=True):
             item = {**given, **made}
-            predicted = np.asarray(item["label_map"].cpu())[0]
-            reference = np.asarray(item["reference"].as_tensor().cpu())[0]
+            predicted = item["label_map"][0].numpy()
+            reference = item["reference"].as_tensor()[0].numpy()
             _check_reference(item["reference"], predicted, item["image"])
-            spacing = np.linalg.norm(np.asarray(item["reference"].affine)[:3, :3], axis=0)
+            affine = np.asarray(item["image"].meta["original_affine"], np.float64)  # as the review measures
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)
             milliliters = float(np.prod(spacing)) / 1000
             reliability = self._reliability(item["pred"], predicted, reference, spacing)
             for label in range(1, self.num_classes):
@@ -120,8 +122,8 @@ class CaseMetrics:
                 row: Row = {"case": str(item["case"]), "class": label}
                 row |= {name: round(getattr(scores, name), 6) for name in METRICS}
                 row |= {"unit": self.unit, "empty": scores.empty}
-                row["volume_ml"] = round(int((predicted == label).sum()) * milliliters, 4)
-                row["reference_ml"] = round(int((reference == label).sum()) * milliliters, 4)
+                row["volume_ml"] = round(int((predicted == label).sum()) * milliliters, 6)
+                row["reference_ml"] = round(int((reference == label).sum()) * milliliters, 6)
                 row |= {name: round(reliability[name], 6) for name in RELIABILITY}
                 self.rows.append(row)
 
@@ -137,7 +139,7 @@ class CaseMetrics:
         if self.reliability_margin is not None:
             box = foreground_box(predicted, reference, self.reliability_margin / spacing)
         metrics = ReliabilityMetrics(self.num_classes)
-        metrics.update(torch.as_tensor(probs)[(slice(None), *box)].cpu(), reference[box].astype(np.int64))
+        metrics.update(probs[(slice(None), *box)].float(), reference[box].astype(np.int64))
         self.pooled.merge(metrics)
         return metrics.compute()
 
@@ -159,7 +161,10 @@ class CaseMetrics:
     def policy(self) -> dict[str, Any]:
         """How the numbers were made: only runs that share it can stand in one table."""
         margin = self.reliability_margin
+        # Only a temperature that changes something: scores of before there was a choice have none.
+        tempered = {} if self.temperature == 1 else {"temperature": self.temperature}
         return {
+            **tempered,
             "evaluate_on": self.subset,
             "unit": self.unit,
             "nsd_tolerance": self.nsd_tolerance,
@@ -246,7 +251,7 @@ def summary_table(rows: Sequence[Row]) -> str:
 
 
 def evaluate_run(
-    evaluator: SupervisedEvaluator,
+    evaluator: ScanEvaluator,
     *,
     network: nn.Module,
     run_dir: str | Path,
@@ -265,7 +270,7 @@ def evaluate_run(
     without a validation has no ``best.pt`` and is scored on ``last.pt`` alone.
 
     Args:
-        evaluator: over the test cases; its output holds ``label_map``, ``reference`` and ``case``.
+        evaluator: over the test cases, with ``reference`` and ``case``; its predictor keeps probabilities.
         network: the deployed architecture, whose weights are replaced.
         run_dir: folder of the run.
         num_classes: classes ``K``.
@@ -296,7 +301,8 @@ def evaluate_run(
     results: dict[str, list[Row]] = {}
     for name in found:
         checkpoint = load_network(folder / f"{name}.pt", network)
-        evaluator.network = deployable(network, channels_last=channels_last).to(evaluator.state.device)
+        deployed = deployable(network, channels_last=channels_last).to(evaluator.inferer.device)
+        evaluator.inferer.networks = [deployed]
         scores = CaseMetrics(
             folder / f"cases_{name}{ending}.csv",
             num_classes=num_classes,
@@ -304,6 +310,7 @@ def evaluate_run(
             nsd_tolerance=nsd_tolerance,
             reliability_margin=reliability_margin,
             subset=subset,
+            temperature=evaluator.inferer.temperature,
         )
         scores.facts = {"step": checkpoint["progress"]["step"]}
         events = (

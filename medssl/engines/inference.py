@@ -23,6 +23,10 @@ class SlidingWindowProbabilities(SlidingWindowInferer):  # type: ignore[misc]
     with zeros. MONAI's inferer takes an overlap instead of a stride and averages what the network
     gives; this one sets the overlap that has these windows and turns logits into probabilities first.
 
+    For the validation during training, on the network's grid, in two or three dimensions. Scores and exports
+    come from :class:`medssl.engines.Predictor`: the same windows, padding and weights (tests compare them),
+    added up in another order, so that values differ by float32 rounding, and taken back to the scan.
+
     Args:
         roi_size: the patch, one side per spatial axis.
         stride: step between windows per axis, in voxels; from 1 to the patch.

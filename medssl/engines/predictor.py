@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medssl.data.orientation import ScanGrid, scan_grid
 from medssl.engines.maps import complete_probabilities
 from medssl.engines.precision import autocast
 from medssl.engines.scan_grid import slabs_on_scan_grid
@@ -133,16 +134,13 @@ class Predictor:
         self,
         image: MetaTensor,
         *,
-        scan_affine: NDArray[np.float64],
-        shape: Sequence[int],
         advance: Callable[[int], object] | None = None,
     ) -> Prediction:
         """Predict one scan.
 
         Args:
-            image: the preprocessed scan ``(C, *S)`` with the affine of its grid.
-            scan_affine: ``(4, 4)`` of the scan's file.
-            shape: voxels of the scan's file.
+            image: the preprocessed scan ``(C, *S)``, whose metadata say what was done to it: see
+                :func:`medssl.data.orientation.scan_grid`.
             advance: called with the number of windows done.
 
         Raises:
@@ -158,7 +156,7 @@ class Predictor:
             weights=self.weights,
             advance=advance,
         )
-        return self._on_scan(values, image.affine.numpy().astype(np.float64), scan_affine, shape)
+        return self._on_scan(values, np.asarray(image.affine, np.float64), scan_grid(image))
 
     def _forward(self, windows: Tensor) -> Tensor:
         """Mean probabilities of decoder 1, and the disagreement where it is asked for."""
@@ -200,36 +198,38 @@ class Predictor:
                     sums[index] = sums[index] + probs
         return tuple(total / len(self.flips) for total in sums)
 
-    def _on_scan(
-        self,
-        values: Tensor,
-        network_affine: NDArray[np.float64],
-        scan_affine: NDArray[np.float64],
-        shape: Sequence[int],
-    ) -> Prediction:
-        """Resample slab by slab and derive the maps."""
-        classes = self.num_classes
+    def _on_scan(self, values: Tensor, network_affine: NDArray[np.float64], grid: ScanGrid) -> Prediction:
+        """Resample slab by slab and derive the maps.
+
+        All of it in the order of the network's axes, so that no sum and no rounding depends on the order in
+        which the file stores the voxels; what is written goes through views of the stored arrays.
+        """
+        classes, shape = self.num_classes, grid.stored_shape
         numpy_dtype = np.float32 if values.dtype == torch.float32 else np.float16
-        labels = np.empty(tuple(shape), np.uint8 if classes <= 256 else np.uint16)
-        confidence, uncertainty = np.empty(tuple(shape), numpy_dtype), np.empty(tuple(shape), numpy_dtype)
-        apart = np.empty(tuple(shape), numpy_dtype) if self.channels > classes else None
+        labels = np.empty(shape, np.uint8 if classes <= 256 else np.uint16)
+        confidence, uncertainty = np.empty(shape, numpy_dtype), np.empty(shape, numpy_dtype)
+        apart = np.empty(shape, numpy_dtype) if self.channels > classes else None
         probabilities = None
         if self.keep_probabilities:
             dtype = storage_dtype(classes, math.prod(shape))
             probabilities = np.empty((classes, *shape), np.float32 if dtype == torch.float32 else np.float16)
+        oriented = grid.order.oriented
         both, mass, size = (np.zeros(classes) for _ in range(3))
         outside = [1.0] + [0.0] * (self.channels - 1)  # background, and no disagreement about it
         for slab, part in slabs_on_scan_grid(
-            values, network_affine=network_affine, scan_affine=scan_affine, shape=shape, outside=outside
+            values, network_affine=network_affine, scan_affine=grid.affine, shape=grid.shape, outside=outside
         ):
-            probs = tempered(complete_probabilities(part[:classes]), self.temperature)
-            top, winner = probs.max(0)
-            labels[slab], confidence[slab] = winner.numpy(), top.numpy()
-            uncertainty[slab] = (entropy(probs.unsqueeze(0))[0] / math.log(classes)).clamp(0, 1).numpy()
+            untempered = complete_probabilities(part[:classes])
+            winner = untempered.argmax(0)  # a temperature may round two classes to one value
+            probs = tempered(untempered, self.temperature)
+            top = probs.gather(0, winner.unsqueeze(0))[0]
+            oriented(labels)[slab], oriented(confidence)[slab] = winner.numpy(), top.numpy()
+            spread = (entropy(probs.unsqueeze(0))[0] / math.log(classes)).clamp(0, 1)
+            oriented(uncertainty)[slab] = spread.numpy()
             if apart is not None:
-                apart[slab] = part[classes].clamp(0, 1).numpy()
+                oriented(apart)[slab] = part[classes].clamp(0, 1).numpy()
             if probabilities is not None:
-                probabilities[:, slab] = probs.numpy()
+                oriented(probabilities)[:, slab] = probs.numpy()
             both += np.bincount(
                 winner.flatten().numpy(), weights=top.flatten().double().numpy(), minlength=classes
             )

@@ -78,9 +78,8 @@ def measure_cell(
         wanted = {key: item[key] for key in ("case", "image", "roi") if key in item}
         loaded = Compose(steps)(wanted)
         affine = np.asarray(loaded["image"].meta["original_affine"], np.float64)
-        shape = tuple(loaded["image"].shape[1:])
         ready = Compose(rest)(loaded)["image"]
-        found = predictor(ready, scan_affine=affine, shape=shape)
+        found = predictor(ready)
         truth = reference({"label": item["label"]})["label"][0].numpy()
         scores += [dice(found.labels, truth, label=k) for k in range(1, predictor.num_classes)]
         box: tuple[slice, ...] = (slice(None),) * 3

@@ -89,7 +89,7 @@ def review_case(
     del loaded, image
     windows = predictor.windows(ready.shape[1:])
     with tqdm(total=windows, desc=case, unit="window", leave=False) as bar:
-        prediction = predictor(ready, scan_affine=affine, shape=shape, advance=bar.update)
+        prediction = predictor(ready, advance=bar.update)
     del ready
     prediction = replace(prediction, labels=clean_labels(prediction.labels, options))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

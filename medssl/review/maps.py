@@ -84,7 +84,7 @@ class MapWriter:
     """Writes ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and ``<case>_uncertainty.nii.gz``.
 
     For every item of an evaluator's output, which holds ``case``, ``image`` with its file's name and affine,
-    and the maps of :class:`medssl.engines.DeriveMapsd`. A file of a case that exists already stops the
+    and the maps of :class:`medssl.engines.ScanEvaluator`. A file of a case that exists already stops the
     evaluation before any of that case is written.
 
     Args:
@@ -109,9 +109,10 @@ class MapWriter:
             for path in paths.values():
                 _refuse_existing(path, self.overwrite)
             for name, path in paths.items():
+                values = item[MAPS[name]][0].cpu().numpy()
                 write_like(
                     path,
-                    item[MAPS[name]][0].cpu().numpy(),
+                    values if name == "seg" else values.astype(np.float32),  # NIfTI has no half precision
                     reference_file=meta["filename_or_obj"],
                     affine=np.asarray(meta["original_affine"], np.float64),
                     overwrite=self.overwrite,

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from monai.transforms import Compose
-from torch import nn
 from tqdm import tqdm
 
+from medssl.data import Orientd
 from medssl.engines.predictor import Predictor
 from medssl.errors import InputError, find_input_error
 from medssl.review.case import PackageOptions, review_case
@@ -168,8 +167,10 @@ def _check(
 
 
 def _settings(predictor: Predictor, transform: Compose, options: PackageOptions) -> dict[str, Any]:
+    turns = [step.orientation for step in transform.transforms if isinstance(step, Orientd)]
     return {
         "preprocessing": [type(step).__name__ for step in transform.transforms],
+        "orientation": turns[0] if turns else None,
         "patch": list(predictor.patch),
         "stride": list(predictor.stride),
         "window_weights": predictor.weights,
@@ -187,15 +188,9 @@ def run_package(
     *,
     items: Sequence[Mapping[str, Any]],
     transform: Compose,
-    network: nn.Module,
+    predictor: Predictor,
     checkpoint: str | Path,
-    num_classes: int,
-    patch: Sequence[int],
-    stride: Sequence[int],
-    amp: Literal["off", "bf16"] = "off",
-    channels_last: bool = True,
     class_names: Sequence[str] | None = None,
-    device: torch.device | str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
 ) -> PackageResult:
@@ -204,21 +199,12 @@ def run_package(
     Raises:
         InputError: after all other scans are done, if one could not be predicted.
     """
-    predictor = Predictor(
-        [network],
-        num_classes=num_classes,
-        patch=patch,
-        stride=stride,
-        amp=amp,
-        channels_last=channels_last,
-        device=device,
-    )
     result = write_review_package(
         out,
         items=items,
         transform=transform,
         predictor=predictor,
-        classes=segment_classes(num_classes, dict(enumerate(class_names or [], 1))),
+        classes=segment_classes(predictor.num_classes, dict(enumerate(class_names or [], 1))),
         model=model_record([checkpoint]),
         options=PackageOptions(resume=resume, overwrite=overwrite),
     )

@@ -151,10 +151,11 @@ def load_on_grid(scan: Path, segmentation: Path, key: str = "label") -> NDArray[
 
 def _score(car: dict[str, Any], folder: Path, reference: Path) -> dict[str, Any]:
     # As label maps, both: one without a voxel, or with nothing else, is no fault of a prediction.
-    paths = {"prediction": str(folder / car["files"]["segmentation"]), "reference": str(reference)}
-    item = LoadCased(list(paths))(paths)
+    keys = ("prediction", "reference")
+    segmentation = folder / car["files"]["segmentation"]
+    item = LoadCased(keys)({"prediction": str(segmentation), "reference": str(reference)})
     refuse(grid_faults(item["prediction"], item["reference"]))
-    made, truth = (item[key][0].numpy() for key in paths)
+    made, truth = (item[key][0].numpy() for key in keys)
     scores = {
         name: dice(made, truth, label=label) for label, name in enumerate(car["statistics"]["classes"], 1)
     }

@@ -1,5 +1,6 @@
 """``medssl predict`` on a run of the bundle: everything that it needs comes from the checkpoint."""
 
+import csv
 import json
 import shutil
 
@@ -7,10 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 
 from medssl.cli import main
+from medssl.metrics import dice
+from tests.review.scans import affine, body
 
-from .conftest import BUNDLE, CONFIGS, TINY, run
+from .conftest import BUNDLE, CONFIGS, TINY, run, workflow
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def scans(phantoms, tmp_path_factory):
 def predict(scans, checkpoint, out, *more):
     files = [str(checkpoint)] if not isinstance(checkpoint, list) else [str(path) for path in checkpoint]
     arguments = ["predict", "--bundle", str(BUNDLE), "--checkpoint", *files, "--input", str(scans)]
-    return main([*arguments, "--out", str(out), "--amp", "off", "--device", "cpu", *map(str, more)])
+    return main([*arguments, "--out", str(out), "--device", "cpu", *map(str, more)])
 
 
 def labels(folder, case="phantom_001"):
@@ -56,7 +60,9 @@ def test_settings_come_from_the_checkpoint(predicted, trained):
     assert meta["overlay"] == "phantom"
     settings = json.loads((predicted / "phantom_001.json").read_text())["settings"]
     assert settings["patch"] == TINY["patch_size"] == meta["patch_size"]
-    assert settings["preprocessing"] == ["LoadCased", "NormalizeIntensityd"]
+    assert settings["preprocessing"] == ["LoadCased", "Orientd", "NormalizeIntensityd"]
+    assert settings["orientation"] == "RAS" == meta["orientation"]
+    assert settings["amp"] == "off" == meta["amp"]  # though the overlay trains in bf16
 
 
 def test_dual_axis_adds_a_map_and_changes_no_label(scans, trained, predicted, tmp_path):
@@ -158,6 +164,108 @@ def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_pat
     assert settings["temperature"] == kept["temperature"]
     assert predict(scans, tmp_path / "last.pt", tmp_path / "raw", "--temperature", 1) == 0
     np.testing.assert_array_equal(labels(tmp_path / "out"), labels(tmp_path / "raw"))
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory):
+    """Three classes, an oblique order of axes that is not RAS, thick slices, and a margin of zeros."""
+    folder = tmp_path_factory.mktemp("data") / "awkward"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    made = affine((0.9, 1.2, 2.1), flips=(-1, 1, -1), axes=(2, 0, 1), degrees=(12, -21, 34))
+    for number in range(1, 6):
+        values = np.pad(body((38, 34, 20), (0.9, 1.2, 2.1), number), 3)
+        label = (values > 0.3).astype(np.uint8) + (values > 0.6)
+        for kind, array in (("images", values), ("labels", label)):
+            nib.save(nib.Nifti1Image(array, made), folder / kind / f"case_{number}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(awkward, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "awkward"
+    settings = {**TINY, "num_classes": 3, "spacing": [1.3, 1.1, 1.7], "max_steps": 60, "dropout": 0}
+    settings |= {"steps_per_epoch": 30, "learning_rate": 0.05, "dataset_dir": str(awkward)}
+    settings["run_dir"] = str(folder)
+    files = ["train.yaml", "datasets/custom.yaml", "methods/supervised.yaml"]
+    run(files, **settings)
+    run([*files, "evaluate.yaml"], **settings)
+    return folder, files, settings
+
+
+def test_what_is_scored_is_what_is_exported(awkward, scored, tmp_path):
+    """Resampled, cropped, turned, three classes: label maps have the volumes and the Dice of the scores."""
+    run_dir, _, _ = scored
+    for name in ("best", "last"):
+        with (run_dir / f"cases_{name}.csv").open(newline="") as table:
+            rows = list(csv.DictReader(table))
+        out = tmp_path / name
+        # Nothing but the checkpoint says how: windows, precision, spacing and orientation are its own.
+        command = ["predict", "--bundle", BUNDLE, "--checkpoint", run_dir / f"{name}.pt", "--input"]
+        command += [awkward, "--out", out, "--cases", *{row["case"] for row in rows}, "--device", "cpu"]
+        assert main([str(part) for part in command]) == 0
+        assert len(rows) == 2 * 2
+        for row in rows:
+            made, truth = (
+                np.asarray(nib.load(path).dataobj) == int(row["class"])
+                for path in (
+                    out / f"{row['case']}_seg.nii.gz",
+                    awkward / "labels" / f"{row['case']}.nii.gz",
+                )
+            )
+            car = json.loads((out / f"{row['case']}.json").read_text())
+            volume = car["statistics"]["classes"][f"class {row['class']}"]["volume_ml"]
+            assert float(row["volume_ml"]) == volume
+            assert float(row["dice"]) == round(dice(made, truth), 6)
+        assert any(float(row["dice"]) > 0 for row in rows)
+
+
+def test_the_engine_that_is_scored_and_the_files_hold_the_same_bits(awkward, scored, tmp_path):
+    run_dir, files, settings = scored
+    flow = workflow([*files, "evaluate.yaml"], **settings, overwrite=True)
+    flow.initialize()
+    evaluator = flow.parser.get_parsed_content("validate::evaluator")
+    seen = {}
+
+    @evaluator.on(Events.ITERATION_COMPLETED)
+    def keep(engine):
+        seen[engine.state.batch[0]["case"]] = engine.state.output[0]
+
+    flow.run()  # last.pt comes last
+    arguments = ("--cases", *seen, "--probabilities")
+    command = ["predict", "--bundle", BUNDLE, "--checkpoint", run_dir / "last.pt", "--input", awkward]
+    command += ["--out", tmp_path / "out", "--device", "cpu", *arguments]
+    assert main([str(part) for part in command]) == 0
+    keys = {"seg": "label_map", "confidence": "confidence", "uncertainty": "uncertainty"}
+    assert len(seen) == 2
+    for case, output in seen.items():
+        maps = {name: output[key][0].numpy() for name, key in keys.items()}
+        maps |= {f"probability-{k}": values.numpy() for k, values in enumerate(output["pred"])}
+        for name, array in maps.items():
+            stored = np.asarray(nib.load(tmp_path / "out" / f"{case}_{name}.nii.gz").dataobj)
+            np.testing.assert_array_equal(array, stored)
+
+
+def test_a_checkpoint_without_an_orientation_predicts_in_stored_order(awkward, scored, tmp_path):
+    """As one of before there was any; not as one that was trained in RAS."""
+    run_dir, files, settings = scored
+    checkpoint = torch.load(run_dir / "last.pt", weights_only=True)
+    assert checkpoint["meta"].pop("orientation") == "RAS"
+    (tmp_path / "old").mkdir()
+    torch.save(checkpoint, tmp_path / "old" / "last.pt")
+    shutil.copy(run_dir / "config.yaml", tmp_path / "old")
+    shutil.copy(run_dir / "run.json", tmp_path / "old")
+    given = []
+    for name, path in (("old", tmp_path / "old" / "last.pt"), ("new", run_dir / "last.pt")):
+        out = tmp_path / f"{name} out"
+        assert predict(awkward, path, out, "--cases", "case_1") == 0
+        given.append(labels(out, "case_1"))
+        step = "Orientd" in json.loads((out / "case_1.json").read_text())["settings"]["preprocessing"]
+        assert step == (name == "new")
+    assert not np.array_equal(*given)
+    run([*files, "evaluate.yaml"], **{**settings, "run_dir": str(tmp_path / "old")})
+    tables = [(folder / "cases_last.csv").read_text() for folder in (tmp_path / "old", run_dir)]
+    assert tables[0] != tables[1]
 
 
 def test_robustness_of_two_models_in_one_table(phantoms, trained, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Scores of cases in the geometry of their reference files, and the evaluation of a run."""
 
 import csv
+import json
 import statistics
 
 import h5py
@@ -20,7 +21,7 @@ from medssl.metrics import EMPTY_POLICY
 from medssl.networks import DualDecoderVNet, VNet
 
 CONFIG = """
-imports: [$import torch, $import medssl.data, $import medssl.engines]
+imports: [$import monai, $import medssl.data, $import medssl.engines]
 preprocessing:
 - _target_: medssl.data.LoadCased
   keys: [image, label]
@@ -42,30 +43,18 @@ dataloader:
   _target_: DataLoader
   dataset: '@dataset'
   batch_size: 1
+  collate_fn: $monai.data.utils.no_collation
 inferer:
-  _target_: medssl.engines.SlidingWindowProbabilities
-  roi_size: [16, 16, 16]
+  _target_: medssl.engines.Predictor
+  networks: $[@network]
+  num_classes: '@num_classes'
+  patch: [16, 16, 16]
   stride: [16, 16, 16]
-postprocessing:
-  _target_: Compose
-  transforms:
-  - _target_: Invertd
-    keys: pred
-    transform:
-      _target_: Compose
-      transforms: '@preprocessing'
-    orig_keys: image
-    nearest_interp: false
-  - _target_: medssl.engines.DeriveMapsd
-    keys: pred
+  keep_probabilities: true
 evaluator:
-  _target_: SupervisedEvaluator
-  device: $torch.device('cpu')
+  _target_: medssl.engines.ScanEvaluator
   val_data_loader: '@dataloader'
-  network: '@network'
   inferer: '@inferer'
-  postprocessing: '@postprocessing'
-  prepare_batch: "$lambda batch, *args, **kwargs: (batch['image'], None)"
 """
 SPACING = (0.8, 1.2, 1.6)
 AFFINE = np.eye(4)
@@ -82,14 +71,11 @@ class Bands(nn.Module):
         return torch.cat([-((x - k) ** 2) for k in range(3)], 1) * 40
 
 
-def evaluator(cases, network=None, h5_spacing=1.0):
+def evaluator(cases, num_classes=3, h5_spacing=1.0):
     parser = ConfigParser(yaml.safe_load(CONFIG))
-    parser["cases"], parser["h5_spacing"] = cases, h5_spacing
+    parser["cases"], parser["h5_spacing"], parser["num_classes"] = cases, h5_spacing, num_classes
     parser["network"] = {"_target_": f"{__name__}.Bands"}
-    made = parser.get_parsed_content("evaluator")
-    if network is not None:
-        made.network = network
-    return made
+    return parser.get_parsed_content("evaluator")
 
 
 def box(shape, start, stop, value=1):
@@ -238,7 +224,7 @@ def test_each_checkpoint_is_scored_with_its_own_weights(tmp_path, run_case):
     for name, net in nets.items():
         checkpoint(tmp_path / f"{name}.pt", net)
     network = VNet(width=2)
-    results = evaluate_run(evaluator([run_case], network), network=network, run_dir=tmp_path, num_classes=2)
+    results = evaluate_run(evaluator([run_case], 2), network=network, run_dir=tmp_path, num_classes=2)
     assert list(results) == ["best", "last"]
     assert results["best"][0]["empty"] == "prediction"
     assert results["last"][0]["dice"] == pytest.approx(2 * 7**3 / (7**3 + 16**3), abs=1e-6)
@@ -250,7 +236,7 @@ def test_each_checkpoint_is_scored_with_its_own_weights(tmp_path, run_case):
 def test_a_run_without_best_is_scored_on_last_alone_and_never_written_over(tmp_path, run_case):
     network = VNet(width=2)
     checkpoint(tmp_path / "last.pt", network)
-    engine = evaluator([run_case], network)
+    engine = evaluator([run_case], 2)
     assert list(evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)) == ["last"]
     assert not (tmp_path / "cases_best.csv").exists()
     (tmp_path / "cases_last.csv").write_text("mine")
@@ -261,14 +247,32 @@ def test_a_run_without_best_is_scored_on_last_alone_and_never_written_over(tmp_p
     assert (tmp_path / "cases_last.csv").read_text().startswith("case,class,dice")
 
 
+def test_a_temperature_changes_the_reliability_alone_and_is_recorded(tmp_path, run_case):
+    torch.manual_seed(0)
+    network = VNet(width=2)
+    checkpoint(tmp_path / "last.pt", network)
+    tables, policies = [], []
+    for temperature in (1.0, 3.0):
+        engine = evaluator([run_case], 2)
+        engine.inferer.temperature = temperature
+        options = {"run_dir": tmp_path, "num_classes": 2, "overwrite": True}
+        tables.append(evaluate_run(engine, network=network, **options)["last"][0])
+        policies.append(json.loads((tmp_path / "reliability_last.json").read_text())["policy"])
+    assert policies[1] == {"temperature": 3.0, **policies[0]}
+    assert "temperature" not in policies[0]
+    differing = {name for name in tables[0] if tables[0][name] != tables[1][name]}
+    assert "ece" in differing
+    assert differing <= {"ece", "p_acc_cer", "p_unc_inacc", "rss", "brier", "nll"}
+
+
 def test_refuses_a_folder_without_checkpoints_another_architecture_and_no_cases(tmp_path, run_case):
     network = VNet(width=2)
-    engine = evaluator([run_case], network)
+    engine = evaluator([run_case], 2)
     with pytest.raises(InputError, match=r"none of best.pt, last.pt"):
         evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)
     checkpoint(tmp_path / "last.pt", VNet(width=3))
     with pytest.raises(InputError, match="another architecture"):
         evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)
     with pytest.raises(InputError, match="no case"):
-        evaluate_run(evaluator([], network), network=network, run_dir=tmp_path, num_classes=2)
+        evaluate_run(evaluator([], 2), network=network, run_dir=tmp_path, num_classes=2)
     assert not list(tmp_path.glob("*.csv"))

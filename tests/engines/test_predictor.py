@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from scipy import stats
 from torch import nn
 
 from medssl.engines import SlidingWindowProbabilities, streaming
@@ -25,12 +26,18 @@ def convolution(seed, classes=3):
 @pytest.fixture
 def image():
     generator = torch.Generator().manual_seed(1)
-    return MetaTensor(torch.randn(1, *SIZE, generator=generator), affine=torch.eye(4))
+    return loaded(torch.randn(1, *SIZE, generator=generator))
+
+
+def loaded(values):
+    """As a file holds it, without any preprocessing."""
+    meta = {"original_affine": np.eye(4), "scan_shape": np.asarray(values.shape[1:])}
+    return MetaTensor(values, affine=torch.eye(4), meta=meta)
 
 
 def predict(networks, image, classes=3, **options):
     predictor = Predictor(networks, num_classes=classes, patch=PATCH, stride=STRIDE, **options)
-    return predictor(image, scan_affine=np.eye(4), shape=SIZE)
+    return predictor(image)
 
 
 def test_maps_follow_from_the_mean_probabilities(image):
@@ -43,6 +50,23 @@ def test_maps_follow_from_the_mean_probabilities(image):
     np.testing.assert_allclose(found.uncertainty, (entropy(probs)[0] / math.log(3)).numpy(), atol=1e-5)
     assert found.disagreement is None
     assert found.labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_maps_are_argmax_largest_probability_and_scaled_entropy(image, classes):
+    found = predict([convolution(1, classes)], image, classes, keep_probabilities=True)
+    probs = found.probabilities.astype(np.float64)
+    np.testing.assert_array_equal(found.labels, probs.argmax(0))
+    np.testing.assert_allclose(found.confidence, probs.max(0), atol=1e-6)
+    np.testing.assert_allclose(found.uncertainty, stats.entropy(probs) / math.log(classes), atol=1e-6)
+
+
+def test_uncertainty_is_zero_where_certain_and_one_where_all_classes_are_alike(image):
+    network = nn.Conv3d(1, 3, 1).eval().requires_grad_(False)
+    network.weight[:], network.bias[:] = 0, torch.tensor([0.0, 200.0, 0.0])
+    assert predict([network], image).uncertainty.max() == 0
+    network.bias[:] = 0
+    assert predict([network], image).uncertainty.min() == pytest.approx(1, abs=1e-6)
 
 
 def test_the_expected_dice_is_the_soft_dice_of_the_predicted_mask(image):
@@ -88,8 +112,8 @@ def test_an_ensemble_of_equals_agrees_with_itself(image):
 def test_an_ensemble_disagrees_by_the_mean_over_its_pairs(image):
     networks = [convolution(seed) for seed in range(3)]
     predictor = Predictor(networks, num_classes=3, patch=SIZE_16, stride=SIZE_16, uncertainty="ensemble")
-    small = image[:, :16, :16, :16]
-    found = predictor(small, scan_affine=np.eye(4), shape=(16, 16, 16))
+    small = loaded(image.as_tensor()[:, :16, :16, :16])
+    found = predictor(small)
     a, b, c = (torch.softmax(network(small.as_tensor()[None]), 1) for network in networks)
     pairs = [disagreement(x, y, norm="max") for x, y in ((a, b), (a, c), (b, c))]
     np.testing.assert_allclose(found.disagreement, torch.stack(pairs).mean(0)[0].numpy(), atol=1e-6)
@@ -101,9 +125,9 @@ SIZE_16 = (16, 16, 16)
 def test_dual_axis_is_the_disagreement_of_the_decoders_and_labels_are_decoder_1s(image):
     torch.manual_seed(0)
     network = DualDecoderVNet(width=2).eval()
-    small = image[:, :16, :16, :16]
+    small = loaded(image.as_tensor()[:, :16, :16, :16])
     predictor = Predictor([network], num_classes=2, patch=SIZE_16, stride=SIZE_16, uncertainty="dual-axis")
-    found = predictor(small, scan_affine=np.eye(4), shape=SIZE_16)
+    found = predictor(small)
     with torch.no_grad():
         p1, p2 = (torch.softmax(logits, 1) for logits in network(small.as_tensor()[None]).logits)
     np.testing.assert_allclose(found.disagreement, disagreement(p1, p2, norm="max")[0].numpy(), atol=1e-6)
@@ -115,6 +139,15 @@ def test_temperature_softens(image):
     assert soft.confidence.mean() < sharp.confidence.mean()
     assert soft.uncertainty.mean() > sharp.uncertainty.mean()
     np.testing.assert_array_equal(soft.labels, sharp.labels)
+
+
+def test_labels_do_not_depend_on_the_temperature_where_it_rounds_classes_to_one_value(image):
+    """Scored at one temperature and exported at another, a label map is the same."""
+    network = nn.Conv3d(1, 3, 1).eval().requires_grad_(False)
+    network.weight[:], network.bias[:] = 0, torch.tensor([0.0, 3e-7, 1e-7])
+    found = [predict([network], image, temperature=t).labels for t in (1.0, 20.0)]
+    assert (found[0] == 1).all()
+    np.testing.assert_array_equal(*found)
 
 
 def test_half_precision_storage_changes_maps_by_its_rounding_alone(image, monkeypatch):

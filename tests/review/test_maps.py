@@ -24,14 +24,10 @@ MAPS = ("seg", "confidence", "uncertainty")
 
 # What inference.yaml wires, without the settings of a data set.
 CONFIG = """
-preprocessing:
+steps:
 - _target_: medssl.data.LoadCased
   keys: image
   h5_spacing: '@h5_spacing'
-- _target_: Orientationd
-  keys: image
-  axcodes: RAS
-  labels: null
 - _target_: CropForegroundd
   keys: image
   source_key: image
@@ -46,37 +42,22 @@ preprocessing:
 dataset:
   _target_: Dataset
   data: '@cases'
-  transform:
-    _target_: Compose
-    transforms: '@preprocessing'
+  transform: $data.preprocessing(@steps, @orientation)
 dataloader:
   _target_: DataLoader
   dataset: '@dataset'
   batch_size: 1
+  collate_fn: $monai.data.utils.no_collation
 inferer:
-  _target_: medssl.engines.SlidingWindowProbabilities
-  roi_size: [16, 16, 16]
+  _target_: medssl.engines.Predictor
+  networks: $[@network]
+  num_classes: 2
+  patch: [16, 16, 16]
   stride: [12, 12, 12]
-postprocessing:
-  _target_: Compose
-  transforms:
-  - _target_: Invertd
-    keys: pred
-    transform:
-      _target_: Compose
-      transforms: '@preprocessing'
-    orig_keys: image
-    nearest_interp: false
-  - _target_: medssl.engines.DeriveMapsd
-    keys: pred
 evaluator:
-  _target_: SupervisedEvaluator
-  device: $torch.device('cpu')
+  _target_: medssl.engines.ScanEvaluator
   val_data_loader: '@dataloader'
-  network: '@network'
   inferer: '@inferer'
-  postprocessing: '@postprocessing'
-  prepare_batch: "$lambda batch, *args, **kwargs: (batch['image'], None)"
   val_handlers:
   - _target_: medssl.review.MapWriter
     out: '@out'
@@ -84,15 +65,16 @@ evaluator:
 """
 
 
-def predict(cases, out, *, spacing=None, h5_spacing=1.0, overwrite=False):
+def predict(cases, out, *, spacing=None, h5_spacing=1.0, overwrite=False, orientation="RAS"):
     parser = ConfigParser(yaml.safe_load(CONFIG))
     parser["imports"] = [
-        "$import torch",
-        "$import medssl.data",
+        "$import monai",
+        "$import medssl.data as data",
         "$import medssl.engines",
         "$import medssl.review",
     ]
     settings = {"cases": cases, "out": str(out), "spacing": spacing, "h5_spacing": h5_spacing}
+    settings["orientation"] = orientation
     for key, value in {**settings, "overwrite": overwrite}.items():
         parser[key] = value
     parser["network"] = {"_target_": f"{Threshold.__module__}.Threshold"}
@@ -100,10 +82,11 @@ def predict(cases, out, *, spacing=None, h5_spacing=1.0, overwrite=False):
 
 
 @pytest.mark.parametrize("name", AFFINES)
-def test_at_the_scans_own_spacing_the_prediction_is_the_thresholded_scan(tmp_path, name):
+@pytest.mark.parametrize("orientation", ["RAS", "PIL", None])
+def test_at_the_scans_own_spacing_the_prediction_is_the_thresholded_scan(tmp_path, name, orientation):
     values = body((40, 36, 24), SPACING)
     scan = save_scan(tmp_path / "scan.nii.gz", values, AFFINES[name])
-    predict([{"case": "c1", "image": str(scan)}], tmp_path / "out")
+    predict([{"case": "c1", "image": str(scan)}], tmp_path / "out", orientation=orientation)
     for suffix in MAPS:
         assert_same_geometry(tmp_path / "out" / f"c1_{suffix}.nii.gz", scan)
     written = nib.load(tmp_path / "out" / "c1_seg.nii.gz")
