@@ -41,6 +41,11 @@ def add_check(commands: Any) -> None:
         "--classes", type=int, metavar="K", help="number of classes with background (default: the datalist's)"
     )
     parser.add_argument(
+        "--allow-absent-classes",
+        action="store_true",
+        help="only warn of a class that no labelled case shows",
+    )
+    parser.add_argument(
         "--h5-spacing", type=float, nargs=3, metavar="MM", help="voxel size of HDF5 files (default 1 1 1)"
     )
     parser.add_argument("--jobs", type=int, default=1, help="cases opened at a time (default 1)")
@@ -71,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
         roi=arguments.roi,
         num_classes=arguments.classes,
         h5_spacing=arguments.h5_spacing or 1.0,
+        allow_absent_classes=arguments.allow_absent_classes,
         jobs=arguments.jobs,
     )
     record = _record(arguments.datalist, result)

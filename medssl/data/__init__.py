@@ -2,10 +2,11 @@
 
 from medssl.data.augmentation import mirrors_and_turns
 from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
+from medssl.data.checks.labels import validate_labels
 from medssl.data.checks.lists import validate_datalist
 from medssl.data.contents import contents_sha256
 from medssl.data.datalist import Datalist, build_datalist
-from medssl.data.datalist_file import load_datalist
+from medssl.data.datalist_file import load_datalist, training_datalist
 from medssl.data.layout import case_name, list_scans
 from medssl.data.loading import LoadCased
 from medssl.data.orientation import Orientd, preprocessing
@@ -42,6 +43,8 @@ __all__ = [
     "read_split",
     "split_names",
     "split_sha256",
+    "training_datalist",
     "two_stream_loader",
     "validate_datalist",
+    "validate_labels",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.data.datalist import LISTS
+from medssl.data.datalist_file import files_of
 from medssl.errors import InputError
 
 _CHUNK = 1 << 22
@@ -21,7 +22,8 @@ def contents_sha256(datalist: Mapping[str, Any], lists: Sequence[str] = LISTS) -
     a scan was exported anew. ``hidden_labels`` are not read.
 
     Args:
-        datalist: items with ``case``, ``image`` and, where labelled, ``label``.
+        datalist: items with ``case``, ``image`` (a file, or one for each channel) and, where labelled,
+            ``label``.
         lists: names of the lists.
 
     Returns:
@@ -31,7 +33,7 @@ def contents_sha256(datalist: Mapping[str, Any], lists: Sequence[str] = LISTS) -
         InputError: a file that cannot be read.
     """
     named = [
-        (str(item["case"]), key, Path(item[key]))
+        (str(item["case"]), key, list(files_of(item, key)))
         for name in lists
         for item in datalist.get(name) or ()
         for key in ("image", "label")
@@ -39,10 +41,14 @@ def contents_sha256(datalist: Mapping[str, Any], lists: Sequence[str] = LISTS) -
     ]
     if not named:
         return None
-    files = sorted({file for _, _, path in named for file in _files(path)})
+    files = sorted({file for _, _, paths in named for path in paths for file in _files(path)})
     with ThreadPoolExecutor(4) as pool:
         digests = dict(zip(files, pool.map(_sha256, files), strict=True))
-    entries = sorted([case, key, *(digests[file] for file in _files(path))] for case, key, path in named)
+    entries = sorted(
+        # Channels stay in their order: another order is another image.
+        [case, key, *(digests[file] for path in paths for file in _files(path))]
+        for case, key, paths in named
+    )
     return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
 
 

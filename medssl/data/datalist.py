@@ -96,8 +96,13 @@ def finish_datalist(folder: Path, result: Datalist, *, require_unlabeled: bool =
         raise InputError(
             folder, "no unlabelled case is left", "ask for fewer labelled or validation cases, or add images"
         )
-    result["split_sha256"] = split_sha256({name: [item["case"] for item in result[name]] for name in LISTS})
-    return result
+    return with_split_hash(result)
+
+
+def with_split_hash(datalist: Datalist) -> Datalist:
+    """The datalist with the hash of its own lists as ``split_sha256``, whatever stood there before."""
+    names = {name: [item["case"] for item in datalist[name]] for name in LISTS}
+    return {**datalist, "split_sha256": split_sha256(names)}
 
 
 def _without_withdrawn(split: Split) -> Split:

@@ -4,11 +4,11 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from medssl.data.datalist import LISTS, Datalist
+from medssl.data.datalist import LISTS, Datalist, build_datalist, with_split_hash
 from medssl.data.label_map import parse_label_map
 from medssl.data.layout import case_name, stem_of
 from medssl.errors import InputError
@@ -36,7 +36,8 @@ def load_datalist(
     Returns:
         The datalist with all four lists, absolute file names and a ``case`` in every item (taken from
         the file name where the file does not give one). Unlabelled items hold ``case``, ``image``,
-        ``roi`` and ``patient`` alone, whatever the file says. Everything beside the lists is kept as it is.
+        ``roi`` and ``patient`` alone, whatever the file says. ``split_sha256`` is the hash of these lists,
+        whatever the file claims; everything else beside the lists is kept as it is.
 
     Raises:
         InputError: the file is missing, not JSON, gives a key twice, or is no datalist.
@@ -73,7 +74,71 @@ def load_datalist(
     if dropped:
         logger.info("%s: labels of %d unlabelled cases are ignored", path, dropped)
     _name_cases([item for name in LISTS for item in result[name]])
-    return result
+    return with_split_hash(result)
+
+
+def training_datalist(
+    datalist_file: str | Path | None,
+    dataset_dir: str | Path | None,
+    *,
+    dataset: str,
+    labeled: int | float | None = None,
+    default_labeled: int | float | None = None,
+    validation: int | float = 0,
+    test: int | float = 0,
+    split_seed: int = 0,
+    allow_missing: bool = False,
+    require_unlabeled: bool = True,
+) -> Datalist:
+    """The datalist of a training: the one in a file, or one that is built from a data folder.
+
+    Args:
+        datalist_file: read by :func:`load_datalist`; None builds one with
+            :func:`medssl.data.build_datalist`, whose arguments the others are.
+        dataset_dir: the data folder; with ``datalist_file`` the folder that its relative names start from,
+            by default that of the file.
+        dataset: see :func:`medssl.data.build_datalist`.
+        labeled: likewise; None for ``default_labeled``. A file says by itself who is labelled: another number
+            than its own is refused.
+        default_labeled: the usual number of the data set, for lists that are built.
+        validation: likewise; a file says it by itself.
+        test: likewise; a file says it by itself.
+        split_seed: seed of the random order (``custom``).
+        allow_missing: see :func:`medssl.data.build_datalist`.
+        require_unlabeled: refuse a list without an unlabelled case; False for supervised training.
+
+    Raises:
+        InputError: neither file nor folder, ``labeled`` contradicts the file, or what the two functions
+            raise.
+    """
+    if datalist_file is None:
+        if dataset_dir is None:
+            raise InputError("dataset_dir", "is not given", "name the data folder, or a datalist_file")
+        return build_datalist(
+            dataset_dir,
+            dataset=dataset,
+            labeled=default_labeled if labeled is None else labeled,
+            validation=validation,
+            test=test,
+            seed=split_seed,
+            allow_missing=allow_missing,
+            require_unlabeled=require_unlabeled,
+        )
+    datalist = load_datalist(datalist_file, dataset_dir)
+    count = len(datalist["training"])
+    if labeled is not None and labeled != count:
+        raise InputError(
+            f"labeled={labeled}",
+            f"{datalist_file} lists {count} labelled case{'s' * (count != 1)}, and a datalist decides",
+            "leave it out, or correct the datalist",
+        )
+    if require_unlabeled and not datalist["unlabeled"]:
+        raise InputError(
+            datalist_file,
+            "lists no unlabelled case",
+            "add an 'unlabeled' list, or train the supervised method",
+        )
+    return datalist
 
 
 def read_json(path: Path) -> Any:
@@ -103,7 +168,7 @@ def read_json(path: Path) -> Any:
         raise InputError(path, "is nested too deeply", "a datalist is an object of lists of items") from error
 
 
-def files_of(item: dict[str, Any], key: str) -> Iterator[Path]:
+def files_of(item: Mapping[str, Any], key: str) -> Iterator[Path]:
     """The files of an item's ``image`` (one per channel) or ``label``; none where it lacks the key."""
     value = item.get(key, [])
     for file in [value] if isinstance(value, str) else value:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.data import load_datalist
-from medssl.data.datalist import LISTS
+from medssl.data.datalist import LISTS, with_split_hash
 from medssl.errors import InputError
 from medssl.files import write_text
 from medssl.review.triage import find_label, load_on_grid
@@ -64,8 +64,7 @@ def collect_corrections(
     new["unlabeled"] = [item for item in content["unlabeled"] if item["case"] not in done]
     new["hidden_labels"] = {k: v for k, v in content.get("hidden_labels", {}).items() if k not in done}
     new["reviewed"] = sorted({*content.get("reviewed", []), *done})
-    # The hash told of the lists as they were.
-    new.pop("split_sha256", None)
+    new = with_split_hash(new)
     write_text(out, json.dumps(new, indent=1, ensure_ascii=False) + "\n")
     return [item["case"] for item in labeled], stay
 

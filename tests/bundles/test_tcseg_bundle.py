@@ -180,7 +180,7 @@ def test_overlay_trains_a_step_on_files_of_its_form(dataset, tmp_path):
 def test_overlays_hold_the_published_settings(dataset, patch, stride, labeled):
     base = yaml.safe_load((CONFIGS / "train.yaml").read_text())
     config = {**base, **yaml.safe_load((CONFIGS / "datasets" / f"{dataset}.yaml").read_text())}
-    assert (config["patch_size"], config["stride"], config["labeled"]) == (patch, stride, labeled)
+    assert (config["patch_size"], config["stride"], config["default_labeled"]) == (patch, stride, labeled)
     assert (config["max_steps"], config["learning_rate"], config["width"]) == (20000, 0.01, 16)
     assert (config["momentum"], config["weight_decay"], config["dropout"]) == (0.9, 1e-4, 0.5)
     assert (config["ramp_steps"], config["ramp_interval"]) == (6000, 150)

@@ -13,6 +13,16 @@ def folder(tmp_path):
     return tmp_path / "a"
 
 
+def test_channels_in_files_of_their_own_count_in_their_order(folder):
+    datalist = listed(folder)
+    item, (other, *_) = datalist["training"][0], datalist["unlabeled"]
+    single = contents_sha256(datalist)
+    item["image"] = [item["image"], other["image"]]
+    both = contents_sha256(datalist)
+    item["image"] = item["image"][::-1]
+    assert len({single, both, contents_sha256(datalist)}) == 3
+
+
 def listed(folder, labeled=1):
     return build_datalist(folder, dataset="phantom", labeled=labeled, validation=1, test=1)
 

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from medssl.data import build_datalist, load_datalist, validate_datalist
+from medssl.data import build_datalist, load_datalist, split_sha256, training_datalist, validate_datalist
 from medssl.errors import InputError
 
 
@@ -43,6 +43,62 @@ def test_built_datalist_survives_the_file(tmp_path):
             (tmp_path / folder / f"{case}.nii.gz").touch()
     datalist = build_datalist(tmp_path, dataset="custom", labeled=1, validation=1)
     assert load_datalist(write(tmp_path / "d.json", datalist)) == datalist
+
+
+def test_the_hash_of_the_split_is_that_of_the_lists_whatever_the_file_claims(tmp_path):
+    lists = {"training": ONE, "unlabeled": ["u.nii.gz"], "test": ["t.nii.gz"]}
+    expected = split_sha256({"training": ["a"], "unlabeled": ["u"], "test": ["t"]})
+    for claim in ({}, {"split_sha256": "0" * 64}, {"split_sha256": None}):
+        path = write(tmp_path / "d.json", {**lists, **claim})
+        assert load_datalist(path)["split_sha256"] == expected
+
+
+@pytest.fixture
+def listed(tmp_path):
+    lists = {"training": ONE, "unlabeled": ["u.nii.gz"]}
+    return write(tmp_path / "d.json", lists)
+
+
+@pytest.mark.parametrize("labeled", [None, 1])
+def test_a_datalist_decides_who_is_labelled(listed, labeled):
+    datalist = training_datalist(listed, None, dataset="custom", labeled=labeled, default_labeled=4)
+    assert datalist == load_datalist(listed)
+
+
+@pytest.mark.parametrize("labeled", [2, 0.5])
+def test_another_labelled_count_beside_a_datalist_is_refused(listed, labeled):
+    with pytest.raises(InputError, match=rf"labeled={labeled}: .*d\.json lists 1 labelled case") as caught:
+        training_datalist(listed, None, dataset="custom", labeled=labeled)
+    assert "\n" not in str(caught.value)
+
+
+def test_relative_names_of_a_training_start_from_the_file_unless_a_folder_is_given(listed, tmp_path):
+    item = training_datalist(listed, None, dataset="custom")["training"][0]
+    assert item["image"] == str(tmp_path / "a.nii.gz")
+    item = training_datalist(listed, "/data", dataset="custom")["training"][0]
+    assert item["image"] == "/data/a.nii.gz"
+
+
+def test_a_training_without_data_or_without_unlabelled_cases_is_refused(tmp_path):
+    with pytest.raises(InputError, match="dataset_dir: is not given"):
+        training_datalist(None, None, dataset="custom")
+    alone = write(tmp_path / "d.json", {"training": ONE})
+    with pytest.raises(InputError, match="lists no unlabelled case"):
+        training_datalist(alone, None, dataset="custom")
+    assert training_datalist(alone, None, dataset="custom", require_unlabeled=False)["unlabeled"] == []
+
+
+def test_a_folder_is_split_by_the_split_seed(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        for number in range(12):
+            (tmp_path / folder / f"case{number:02}.nii.gz").touch()
+    one, same, other = (
+        training_datalist(None, tmp_path, dataset="custom", default_labeled=4, split_seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert len(one["training"]) == 4
+    assert one["split_sha256"] == same["split_sha256"] != other["split_sha256"]
 
 
 def test_channels_may_be_a_list_of_files(tmp_path):

@@ -90,7 +90,8 @@ def test_every_loader_of_the_bundle_takes_the_map():
 @pytest.mark.parametrize("overlay", ["custom", "phantom", "la", "brats2019"])
 def test_bundle_takes_the_map_of_the_datalist_or_of_the_command_line(tmp_path, overlay, override, expected):
     path = tmp_path / "d.json"
-    path.write_text(json.dumps({"training": [{"image": "a.nii", "label": "b.nii"}], "label_map": {"4": 3}}))
+    lists = {"training": [{"image": "a.nii", "label": "b.nii"}], "unlabeled": ["c.nii"]}
+    path.write_text(json.dumps({**lists, "label_map": {"4": 3}}))
     parser = ConfigParser()
     parser.read_config([CONFIGS / "train.yaml", CONFIGS / "datasets" / f"{overlay}.yaml"])
     parser["datalist_file"] = str(path)

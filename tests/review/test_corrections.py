@@ -59,6 +59,8 @@ def test_a_corrected_case_is_labelled_and_the_next_training_can_use_it(reviewed,
     assert [entry["case"] for entry in new["training"]] == ["a", "c"]
     assert new["training"][1]["label"] == str(path)
     assert [entry["case"] for entry in new["unlabeled"]] == ["b"]
+    assert new["split_sha256"] != load_datalist(reviewed / "d.json")["split_sha256"]
+    assert json.loads((reviewed / "new.json").read_text())["split_sha256"] == new["split_sha256"]
     assert (new["note"], new["reviewed"]) == ("mine", ["c"])
     assert (reviewed / "d.json").read_bytes() == before
 

@@ -11,6 +11,7 @@ import numpy as np
 from medssl.data.checks.cases import CheckedCase, Scan
 from medssl.data.checks.findings import Finding
 from medssl.data.checks.fingerprints import find_alike
+from medssl.data.checks.labels import class_findings
 from medssl.data.checks.lists import SIDES
 from medssl.data.checks.volumes import channel_fault
 
@@ -27,6 +28,7 @@ def set_findings(
     num_classes: int | None = None,
     patients: dict[str, str] | None = None,
     known_pairs: frozenset[frozenset[str]] = frozenset(),
+    allow_absent_classes: bool = False,
 ) -> Iterator[Finding]:
     """Findings across cases.
 
@@ -35,11 +37,16 @@ def set_findings(
         num_classes: number of classes, None where it is not known.
         patients: patient by case; two scans of one patient in one list are no finding for looking alike.
         known_pairs: pairs of case names that are reported as one scan already.
+        allow_absent_classes: a class that no labelled case shows is a warning.
     """
     found = [(case, case.scan) for case in cases if case.scan is not None]
     yield from _channels(found)
     yield from _spacing(found)
-    yield from _absent_classes(found, num_classes)
+    shown: dict[str, set[int]] = defaultdict(set)
+    for case, scan in found:
+        if scan.class_ml is not None:
+            shown[case.split] |= scan.class_ml.keys()
+    yield from class_findings(shown, num_classes=num_classes, allow_absent_classes=allow_absent_classes)
     same: set[frozenset[str]] = set(known_pairs)
     for finding, pair in _same_scans(found, known_pairs):
         same.add(pair)
@@ -71,20 +78,6 @@ def _spacing(found: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
             fault = f"has a spacing of {spacing} mm (sorted), the median is {usual} mm"
             remedy = "see that its header is right, and train at one spacing"
             yield _named(Finding("spacing-outlier", scan.file, fault, remedy), case)
-
-
-def _absent_classes(found: Sequence[tuple[CheckedCase, Scan]], num_classes: int | None) -> Iterator[Finding]:
-    shown: dict[str, set[int]] = defaultdict(set)
-    for case, scan in found:
-        if scan.class_ml is not None:
-            shown[case.split] |= scan.class_ml.keys()
-    everywhere = set.union(*shown.values()) if shown else set()
-    wanted = set(range(1, num_classes)) if num_classes is not None else everywhere - {0, 255}
-    for split, ids in shown.items():
-        for absent in sorted(wanted - ids):
-            fault = f"no label shows class {absent}"
-            remedy = "label a case that does" if split == "training" else "add a case that does"
-            yield Finding("class-absent", f"list {split!r}", fault, remedy, split=split)
 
 
 def _same_scans(

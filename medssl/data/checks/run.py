@@ -50,6 +50,7 @@ def check_datalist(
     roi: Sequence[int] | None = None,
     num_classes: int | None = None,
     h5_spacing: float | Sequence[float] = 1.0,
+    allow_absent_classes: bool = False,
     jobs: int = 1,
 ) -> CheckResult:
     """Open every case of a datalist and report all that is wrong.
@@ -62,6 +63,7 @@ def check_datalist(
         roi: patch of the training, in voxels; smaller volumes are warned of.
         num_classes: classes including background; by default as many as the datalist's ``classes``.
         h5_spacing: voxel size in mm of HDF5 volumes.
+        allow_absent_classes: a class that no labelled case shows is a warning.
         jobs: cases that are opened at a time. Threads: decompression and array work leave the interpreter
             free, and importing the libraries once more per process would take longer than many a data set.
 
@@ -94,7 +96,13 @@ def check_datalist(
     cases = _open_all(listed, loader, roi, jobs)
     pairs = frozenset(frozenset({finding.case, finding.other}) for finding in before if finding.other)
     patients = patients_by_case(listed, datalist.get("patients"))
-    after = set_findings(cases, num_classes=num_classes, patients=patients, known_pairs=pairs)
+    after = set_findings(
+        cases,
+        num_classes=num_classes,
+        patients=patients,
+        known_pairs=pairs,
+        allow_absent_classes=allow_absent_classes,
+    )
     return CheckResult(
         findings=_ordered([*before, *(f for case in cases for f in case.findings), *after]),
         cases=tuple(cases),

@@ -104,7 +104,7 @@ def label_faults(label: MetaTensor) -> Iterator[Finding]:
 
 
 def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = False) -> Iterator[Finding]:
-    """Class ids below zero or beyond the classes.
+    """Class ids below zero or beyond the classes, and a label in which nothing is labelled.
 
     Args:
         label: map of class ids; 255 marks voxels that nobody labelled.
@@ -119,7 +119,14 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
             "label-negative",
             where,
             f"is a label with the negative id {low}{unnamed}",
-            f'number classes from 0, or map it: "label_map": {{"{low}": 0}}',
+            f'number classes from 0, or mark it as not labelled: "label_map": {{"{low}": {IGNORED_ID}}}',
+        )
+    if _ignores(num_classes) and low == high == IGNORED_ID:
+        yield Finding(
+            "label-all-255",
+            where,
+            "is a label of 255 throughout, which counts as not labelled",
+            "label it, or move the case to 'unlabeled'",
         )
     if num_classes is None or high < num_classes:
         return
@@ -131,24 +138,54 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
             where,
             f"is a label with the id{'s' * (len(beyond) > 1)} {some}; the {num_classes} classes are "
             f"0 to {num_classes - 1}",
-            f'correct the number of classes, or map it: "label_map": {{"{beyond[0]}": 0}}',
+            f"ask for {beyond[-1] + 1} classes, or map it to the class that it stands for, such as "
+            f'"label_map": {{"{beyond[0]}": {num_classes - 1}}}',
         )
 
 
-def class_warnings(ids: MetaTensor, *, num_classes: int | None) -> Iterator[Finding]:
-    """A label without foreground, or with voxels that nobody labelled."""
+def class_warnings(ids: MetaTensor, *, num_classes: int | None, scored: bool = False) -> Iterator[Finding]:
+    """A label without foreground, or with voxels that nobody labelled; these are an error where it is scored.
+
+    Args:
+        ids: map of class ids.
+        num_classes: number of classes, None where it is not known.
+        scored: whether predictions are scored against it.
+    """
     where, values = str(ids.meta["filename_or_obj"]), ids.as_tensor()
     if not (values > 0).any():
         yield Finding(
             "label-empty", where, "is a label with background only", "see that the structure is really absent"
         )
-    if (num_classes is None or num_classes <= IGNORED_ID) and (values == IGNORED_ID).any():
+    if scored:
+        yield from unscorable_faults(ids, num_classes=num_classes)
+    elif _ignores(num_classes) and (values == IGNORED_ID).any():
         yield Finding(
             "label-255",
             where,
             "is a label with the id 255, which counts as not labelled",
-            "map it to a class if it is meant for one; such voxels cannot be scored",
+            "map it to a class if it is meant for one",
         )
+
+
+def unscorable_faults(label: MetaTensor, *, num_classes: int | None) -> Iterator[Finding]:
+    """Voxels that nobody labelled, in a label that predictions are scored against.
+
+    Args:
+        label: map of class ids of a validation or test case.
+        num_classes: number of classes, None where it is not known.
+    """
+    if _ignores(num_classes) and (label.as_tensor() == IGNORED_ID).any():
+        yield Finding(
+            "label-unscorable",
+            str(label.meta["filename_or_obj"]),
+            "is scored against and holds the id 255, which counts as not labelled",
+            'map it to the class that it stands for, such as "label_map": {"255": 1}, or leave the case out',
+        )
+
+
+def _ignores(num_classes: int | None) -> bool:
+    """Whether 255 marks voxels that nobody labelled: it is no class of its own."""
+    return num_classes is None or num_classes <= IGNORED_ID
 
 
 def geometry_warnings(image: MetaTensor) -> Iterator[Finding]:

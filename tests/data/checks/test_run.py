@@ -20,6 +20,7 @@ DATALIST_LEVEL = {
     "patient-across-lists",
     "label-is-image",
     "same-scan-across-lists",
+    "label-unscorable",
 }
 """Errors that no single file shows."""
 
@@ -224,10 +225,61 @@ def test_label_map_is_applied_before_the_classes_are_held_against_it(tmp_path):
     path = folder.write()
     assert [finding.code for finding in check_datalist(path, num_classes=2).findings] == [
         "label-range",
-        "class-absent",
+        "class-untrained",
     ]
     folder.extra["label_map"] = {"4": 1}
     assert check_datalist(folder.write(), num_classes=2).findings == ()
+
+
+def test_remedies_of_unknown_ids_erase_no_class(tmp_path):
+    """A class that becomes background is lost without a word."""
+    folder = Folder(tmp_path)
+    label = np.zeros((14, 12, 10), np.int16)
+    label[2:5], label[5:8] = 1, 2
+    folder.add("a", label=label)
+    folder.add("b", label=np.where(label == 2, -1, label))
+    result = check_datalist(folder.write(), num_classes=2)
+    remedies = {f.code: f.remedy for f in result.findings if f.severity == "error"}
+    assert remedies.keys() == {"label-range", "label-negative"}
+    assert "ask for 3 classes" in remedies["label-range"]
+    assert '"label_map": {"2": 1}' in remedies["label-range"]
+    assert '"label_map": {"-1": 255}' in remedies["label-negative"]
+    folder.extra["label_map"] = {"-1": 255}
+    assert check_datalist(folder.write(), num_classes=3).count("error") == 0
+
+
+@pytest.mark.parametrize("num_classes", [None, 2])
+def test_two_classes_stored_as_0_and_255_are_an_error_with_the_map(tmp_path, num_classes):
+    folder = Folder(tmp_path)
+    for number, split in enumerate(("training", "training", "validation")):
+        image = noise(number)
+        folder.add(
+            str(number), image=image, label=np.where(image > 130, 255, 0).astype(np.uint8), split=split
+        )
+    errors = [
+        f for f in check_datalist(folder.write(), num_classes=num_classes).findings if f.severity == "error"
+    ]
+    assert {(f.code, f.split) for f in errors} == {
+        ("label-0-255", "training"),
+        ("label-unscorable", "validation"),
+    }
+    assert all('{"255": 1}' in f.remedy for f in errors)
+    folder.extra["label_map"] = {"255": 1}
+    assert check_datalist(folder.write(), num_classes=num_classes).findings == ()
+
+
+def test_a_class_that_no_labelled_case_shows_is_an_error_unless_it_is_meant(tmp_path):
+    folder = Folder(tmp_path)
+    folder.add("a")
+    folder.add("b", label=np.full((14, 12, 10), 2, np.uint8), split="test")
+    path = folder.write()
+    (error,) = (f for f in check_datalist(path, num_classes=5).findings if f.severity == "error")
+    assert (error.code, error.where) == ("class-untrained", "list 'training'")
+    assert "no label shows classes 2, 3, 4" in error.fault
+    assert "ask for 2 classes" in error.remedy
+    assert check_datalist(path, num_classes=5, allow_absent_classes=True).count("error") == 0
+    # Without a number of classes those of all lists together are expected.
+    assert [f.code for f in check_datalist(path).findings] == ["class-untrained", "class-absent"]
 
 
 def test_withdrawn_repeats_of_the_pancreas_split_are_said_with_their_list(tmp_path):
@@ -284,5 +336,12 @@ def test_warnings_pass_and_errors_do_not():
 
 
 def test_every_code_is_found_by_these_tests(checked):
-    elsewhere = {"permission", "unlabeled-keys", "withdrawn", "class-absent"}
+    elsewhere = {
+        "permission",
+        "unlabeled-keys",
+        "withdrawn",
+        "class-absent",
+        "class-untrained",
+        "label-0-255",
+    }
     assert {finding.code for finding in checked[2].findings} | elsewhere == set(CODES)
