@@ -62,6 +62,7 @@ def add_run(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from medssl.protocol.job import state
     from medssl.protocol.plan import plan_runs, read_protocol
+    from medssl.protocol.preflight import check_runs
 
     for option in ("jobs", "attempts"):
         if getattr(arguments, option) < 1:
@@ -79,12 +80,13 @@ def _run(arguments: argparse.Namespace) -> int:
         if not kept:
             raise InputError(f"--only {arguments.only}", "matches no run", f"such as {runs[0].name}")
         runs = kept
-    for name, folder in {run.dataset: str(run.settings["dataset_dir"]) for run in runs}.items():
-        if not Path(folder).is_dir():
+    for name, folder in {run.dataset: run.settings.get("dataset_dir") for run in runs}.items():
+        if folder is not None and not Path(folder).is_dir():
             raise InputError(folder, f"no such folder (data set {name})", "correct --dataset-dir")
     devices = arguments.devices or ["cpu"] * arguments.jobs
     _check_devices(devices)
     states = {run.name: state(run) for run in runs}
+    check_runs([run for run in runs if states[run.name] in ("to do", "cut")])
     _print_plan(runs, states, side_by_side=len(devices))
     if arguments.dry_run:
         return 0

@@ -18,14 +18,16 @@ from medssl.engines.predictor import Predictor
 from medssl.engines.provenance import git_commit, versions
 from medssl.engines.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
 from medssl.engines.reliability import ValidationReliability
-from medssl.engines.runs import RunFolder, finish_run, run_training, start_run
+from medssl.engines.runs import RunFolder, finish_run, run_training, start_run, warn_of_run
 from medssl.engines.settings import epochs, evaluation_cases, selection_of, switch, validation_cases
 from medssl.engines.temperature import stored_temperature
 from medssl.engines.trainer import NonFiniteLossError, SemiSupervisedTrainer
+from medssl.engines.validation_warnings import FruitlessValidations
 
 __all__ = [
     "CaseMetrics",
     "Checkpointer",
+    "FruitlessValidations",
     "JsonLogHandler",
     "NonFiniteLossError",
     "Predictor",
@@ -60,5 +62,6 @@ __all__ = [
     "trained_orientation",
     "validation_cases",
     "versions",
+    "warn_of_run",
     "with_weights",
 ]

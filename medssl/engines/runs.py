@@ -191,16 +191,30 @@ def finish_run(
         _write(run, run.read() | ended | ({"cost": dict(cost)} if cost else {}))
 
 
+def warn_of_run(run: RunFolder, message: str) -> None:
+    """Log a warning and keep it under ``warnings`` of ``run.json``, once; the first process does it."""
+    if rank() != 0:
+        return
+    record = run.read()
+    known = record.get("warnings") or []
+    if message not in known:
+        logger.warning("%s", message)
+        _write(run, record | {"warnings": [*known, message]})
+
+
 def run_training(
     trainer: SemiSupervisedTrainer, *, run: RunFolder, checkpointer: Checkpointer, resume: bool = False
 ) -> None:
     """Train until the end and keep the run's status.
 
-    The checkpointer is attached here, after all other handlers, unless it has been. With ``resume``, training
+    What the method's schedule is too long for is warned of first, in the log and in ``run.json``. The
+    checkpointer is attached here, after all other handlers, unless it has been. With ``resume``, training
     goes on from ``last.pt`` where there is one. Afterwards the status is ``finished``; ``interrupted``
     after Ctrl-C; ``failed``, with the message, after any other error. Both are raised again, so that
     nothing that should follow a training follows them.
     """
+    for message in trainer.method.schedule_warnings(trainer.total_steps):
+        warn_of_run(run, message)
     checkpointer.attach(trainer)
     try:
         if resume and checkpointer.last.exists():

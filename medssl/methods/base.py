@@ -91,6 +91,14 @@ class Method(nn.Module):
         """
         return None
 
+    def schedule_warnings(self, steps: int) -> list[str]:
+        """What of the method's schedule a training is too short for, a line each with the remedy.
+
+        Args:
+            steps: optimiser steps of the whole training.
+        """
+        return []
+
     def forward(self, images: Tensor) -> Tensor:
         """The same as :meth:`predict`, so that a method can stand where a network is expected."""
         return self.predict(images)

@@ -30,3 +30,20 @@ class SigmoidRamp:
             return self.weight
         done = min(update // self.interval * self.interval, self.length) / self.length
         return self.weight * math.exp(-5 * (1 - done) ** 2)
+
+    def warning(self, steps: int) -> str | None:
+        """One line where a training ends before the weight has come to half its value; else None.
+
+        Args:
+            steps: optimiser steps of the whole training.
+        """
+        share = self(steps - 1) / self.weight if self.weight else 1.0
+        if share >= 0.5:
+            return None
+        # The published share of the training, 6,000 of 20,000 steps, in as many intervals.
+        length = max(3 * steps // 10, 1)
+        return (
+            f"ramp_steps={self.length}, ramp_interval={self.interval}: after {steps} steps the unlabelled "
+            f"losses have {share:.1%} of their weight; set --ramp_steps {length} --ramp_interval "
+            f"{max(length // 40, 1)}, say, or train longer"
+        )

@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from medssl.data import load_datalist
 from medssl.errors import InputError, unknown_name
 
 KEYS = ("name", "about", "bundle", "datasets", "methods", "overrides", "seeds", "settings", "minutes")
-PART_KEYS = ("files", "settings", "labeled", "minutes")
+PART_KEYS = ("files", "settings", "minutes")
+DATASET_KEYS = (*PART_KEYS, "labeled", "datalist")
 TRAIN, EVALUATE = "train.yaml", "evaluate.yaml"
 
 
@@ -71,7 +73,7 @@ class Protocol:
         path: the file.
         name: its ``name``, by default that of the file.
         bundle: folder of the bundle.
-        datasets: config files, settings, labelled counts and minutes by name.
+        datasets: config files, settings, labelled counts, datalist (a path or None) and minutes by name.
         methods: config files, settings and minutes by the name of the row.
         overrides: settings that are crossed with all methods, by a name that is added to the row's.
         seeds: one run of each.
@@ -94,7 +96,8 @@ def read_protocol(path: str | Path) -> Protocol:
     """Read a protocol file.
 
     Raises:
-        InputError: missing, not YAML, an unknown key, an overlay that the bundle has not, or nothing to run.
+        InputError: missing, not YAML, an unknown key, an overlay that the bundle has not, a datalist that
+            cannot be read, or nothing to run.
     """
     path = Path(path)
     try:
@@ -174,15 +177,21 @@ def plan_runs(
             setting = f"{method} {override}".strip()
             merged = {**protocol.settings, **data["settings"], **how["settings"], **more, **(settings or {})}
             folder = dataset_dirs.get(dataset, merged.get("dataset_dir"))
-            if folder is None:
+            if folder is None and data["datalist"] is None:
                 raise InputError(
-                    protocol.path, f"no folder for data set {dataset}", f"add --dataset-dir {dataset}=FOLDER"
+                    protocol.path,
+                    f"no folder for data set {dataset}",
+                    f"add --dataset-dir {dataset}=FOLDER, or name a datalist in the file",
                 )
             name = f"{slug(dataset)}-{slug(setting)}-labeled{labeled}-seed{seed}"
             if name in planned:
                 raise InputError(protocol.path, f"two runs are called {name}", "tell their settings apart")
             path = (Path(runs) / name).absolute()
-            merged |= {"dataset_dir": str(Path(folder).absolute()), "run_dir": str(path)}
+            if folder is not None:
+                merged["dataset_dir"] = str(Path(folder).absolute())
+            if data["datalist"] is not None:
+                merged["datalist_file"] = str(data["datalist"])
+            merged["run_dir"] = str(path)
             merged |= {"setting": setting, "labeled": labeled, "seed": seed}
             planned[name] = PlannedRun(
                 folder=path,
@@ -205,17 +214,21 @@ def slug(text: str) -> str:
 
 def _part(path: Path, bundle: Path, kind: str, name: Any, given: Any) -> dict[str, Any]:
     part = _mapping(path, f"{kind}: {name}", given)
-    known = PART_KEYS if kind == "datasets" else tuple(key for key in PART_KEYS if key != "labeled")
-    _refuse_unknown(path, part, known)
+    _refuse_unknown(path, part, DATASET_KEYS if kind == "datasets" else PART_KEYS)
     files = part.get("files") or []
     for file in files:
         if not (bundle / "configs" / file).is_file():
             raise InputError(path, f"{name}: the bundle has no configs/{file}", "name one of its overlays")
     labeled = part.get("labeled") or []
+    datalist = None
+    if part.get("datalist") is not None:
+        datalist = (path.parent / Path(str(part["datalist"])).expanduser()).absolute()
+        labeled = labeled or len(load_datalist(datalist)["training"])
     return {
         "files": tuple(files),
         "settings": _mapping(path, f"settings of {name}", part.get("settings")),
         "labeled": list(labeled) if isinstance(labeled, Sequence) else [labeled],
+        "datalist": datalist,
         "minutes": part.get("minutes"),
     }
 

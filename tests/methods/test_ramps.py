@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -27,3 +28,25 @@ def test_grows_monotonically():
 def test_refuses_a_ramp_that_makes_no_sense(wrong):
     with pytest.raises(ValueError, match="length"):
         SigmoidRamp(**wrong)
+
+
+@pytest.mark.parametrize("steps", [6000, 20000])
+def test_a_training_that_the_ramp_fits_into_is_not_warned_of(steps):
+    assert SigmoidRamp(1.0, 6000, 150).warning(steps) is None
+    assert SigmoidRamp(1.0, 0).warning(1) is None
+
+
+@pytest.mark.parametrize(
+    ("ramp", "steps", "share"),
+    [
+        (SigmoidRamp(1.0, 6000, 150), 100, "0.7%"),
+        (SigmoidRamp(0.1, 6000, 150), 2000, "10.2%"),
+        (SigmoidRamp(1.0, 100, 150), 140, "0.7%"),  # the first interval is longer than the training
+    ],
+)
+def test_a_ramp_longer_than_the_training_is_warned_of_with_one_that_fits(ramp, steps, share):
+    warning = ramp.warning(steps)
+    assert f"after {steps} steps" in warning
+    assert f"have {share} of their weight" in warning
+    length, interval = (int(n) for n in re.findall(r"--ramp_\w+ (\d+)", warning))
+    assert SigmoidRamp(ramp.weight, length, interval).warning(steps) is None

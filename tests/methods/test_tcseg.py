@@ -375,3 +375,21 @@ def test_the_supervised_method_has_none(batch):
     from medssl.networks import VNet
 
     assert Supervised(VNet(width=2)).pseudo_labels(batch.unlabeled_images) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["ramp_steps=6000", "warmup=101"]),
+        ({"ramp": SigmoidRamp(1.0, 15)}, ["warmup=101"]),
+        ({"ramp": SigmoidRamp(1.0, 15), "warmup": 5}, []),
+        ({"spaces": ["image"]}, ["warmup=101"]),  # the published code does not ramp the mixing up
+        ({"spaces": ["probability"]}, ["ramp_steps=6000"]),
+        ({"spaces": []}, []),
+        ({"preset": "paper"}, []),
+    ],
+)
+def test_schedules_longer_than_the_training_are_warned_of(options, expected):
+    warnings = TCSeg(DualDecoderVNet(width=2), **options).schedule_warnings(50)
+    assert [line.split(":")[0].split(",")[0] for line in warnings] == expected
+    assert all("\n" not in line for line in warnings)
