@@ -21,6 +21,7 @@ from medssl.data.checks.volumes import AFFINE_TOLERANCE
 from medssl.engines.checkpoints import load_network
 from medssl.engines.evaluator import ScanEvaluator
 from medssl.engines.inference import deployable
+from medssl.engines.run_lock import not_while_training
 from medssl.errors import InputError
 from medssl.files import write_text
 from medssl.metrics import EMPTY_POLICY, ReliabilityMetrics, segmentation_scores
@@ -250,6 +251,7 @@ def summary_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+@not_while_training
 def evaluate_run(
     evaluator: ScanEvaluator,
     *,
@@ -261,6 +263,7 @@ def evaluate_run(
     nsd_tolerance: float = 1.0,
     reliability_margin: float | None = None,
     subset: Literal["test", "validation"] = "test",
+    split_sha256: str | None = None,
     channels_last: bool = True,
     overwrite: bool = False,
 ) -> dict[str, list[Row]]:
@@ -279,6 +282,7 @@ def evaluate_run(
         nsd_tolerance: see :class:`CaseMetrics`.
         reliability_margin: see :class:`CaseMetrics`.
         subset: which cases the evaluator is over; in the names of the files and in ``policy``.
+        split_sha256: hash of the case lists, which stands with the scores.
         channels_last: memory layout of the weights.
         overwrite: replace scores that are there already.
 
@@ -286,7 +290,8 @@ def evaluate_run(
         The rows of each checkpoint.
 
     Raises:
-        InputError: no checkpoint, one of another architecture, no case to score, or scores that are there.
+        InputError: no checkpoint, one of another architecture, no case to score, scores that are there, or a
+            training that runs in the folder.
     """
     folder = Path(run_dir)
     found = [name for name in checkpoints if (folder / f"{name}.pt").is_file()]
@@ -312,7 +317,7 @@ def evaluate_run(
             subset=subset,
             temperature=evaluator.inferer.temperature,
         )
-        scores.facts = {"step": checkpoint["progress"]["step"]}
+        scores.facts = {"step": checkpoint["progress"]["step"], "split_sha256": split_sha256}
         events = (
             (Events.STARTED, scores.started),
             (Events.ITERATION_STARTED, scores.iteration_started),

@@ -1,6 +1,7 @@
 """Where a result came from: versions and commit of the program, and values as they are recorded."""
 
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -36,17 +37,23 @@ def git_commit() -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` in the types that YAML, JSON and ``weights_only`` know; of others, the text."""
+    """``value`` in the types that YAML, JSON and ``weights_only`` know; of others, the text.
+
+    Of a function or another object whose text would hold its place in memory, that place is left out.
+    """
     if value is None:
         return None
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {
+            key if isinstance(key, int | float | str) else str(key): plain(entry)
+            for key, entry in value.items()
+        }
     if isinstance(value, Sequence | Set):
         return [plain(entry) for entry in value]
-    return str(value)
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -2,23 +2,27 @@
 
 import json
 import logging
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
+from monai.bundle import ConfigParser
 
 from medssl.engines.checkpointer import Checkpointer
 from medssl.engines.checkpoints import restore
+from medssl.engines.configuration import HOW_AND_WHERE, first_difference
 from medssl.engines.cost import training_cost
 from medssl.engines.distributed import on_first_rank, rank
 from medssl.engines.provenance import git_commit, plain, versions
+from medssl.engines.run_lock import lock_run, unlock_run
 from medssl.engines.trainer import SemiSupervisedTrainer
 from medssl.errors import InputError, unknown_name
-from medssl.files import write_text
+from medssl.files import atomic_path, write_text
 
 Selection = Literal["validation", "test-oracle", "none"]
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -27,6 +31,8 @@ Status = Literal["running", "finished", "failed", "interrupted"]
 RUN_FILES = (
     "run.json",
     "config.yaml",
+    "metadata.json",
+    "logging.conf",
     "best.pt",
     "last.pt",
     "cases_best.csv",
@@ -41,8 +47,8 @@ RUN_FILES = (
     "log.jsonl",
 )
 _EVENTS = "tensorboard/events.out.tfevents.*"
-# How a run was started is no part of what it computes.
-_NOT_COMPARED = ("resume", "overwrite")
+# What is written before the first step: a run that ended there left nothing to lose.
+_BEFORE_STEPS = ("run.json", "config.yaml", "metadata.json", "logging.conf")
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +72,20 @@ class RunFolder:
     def config(self) -> Path:
         """``config.yaml``."""
         return self.path / "config.yaml"
+
+    def settings(self) -> dict[str, Any]:
+        """The contents of ``config.yaml``: the merged configuration, unevaluated.
+
+        Earlier versions wrote a list of evaluated settings there.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        try:
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(self.config, "cannot be read", "start the run anew with overwrite") from error
+        return config if isinstance(config, dict) else {}
 
     def read(self) -> dict[str, Any]:
         """The contents of ``run.json``.
@@ -97,16 +117,23 @@ def start_run(
     setting: str | None = None,
     dataset_fingerprint: str | None = None,
     test_fingerprint: str | None = None,
+    label_map: Mapping[Any, int] | None = None,
+    training_cases: Sequence[str] | None = None,
+    logging_conf: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> RunFolder:
-    """Make a run's folder and write ``run.json`` and ``config.yaml`` into it.
+    """Make a run's folder, lock it, and write ``run.json`` and ``config.yaml`` into it.
 
-    With several processes the first one does it and the others wait.
+    ``config.yaml`` is what MONAI merged, as text, so that it can be the first config file of whatever follows
+    the training; ``metadata.json`` and ``logging.conf``, which MONAI looks for beside the first one, lie
+    there, too. The folder stays locked until :func:`run_training` ends or the process does. With several processes the
+    first one does it all and the others wait.
 
     Args:
         out: the folder.
-        config: the resolved configuration; ``resume`` and ``overwrite`` in it are not compared.
+        config: the merged configuration (:func:`medssl.engines.merged_configuration`); a resumed one must be
+            the same but for :data:`medssl.engines.configuration.HOW_AND_WHERE`.
         dataset: name of the data set.
         method: name of the method.
         labeled: number of labelled cases.
@@ -119,12 +146,16 @@ def start_run(
         dataset_fingerprint: hash of the files that the run reads
             (:func:`medssl.data.contents.contents_sha256`).
         test_fingerprint: that of the test files alone; runs that differ in it are never compared.
+        label_map: stored class ids that stand for others, which a datalist may bring.
+        training_cases: names of the labelled cases, on which nothing must be fitted or scored later.
+        logging_conf: the bundle's; left out where there is no such file.
         resume: go on with the run in the folder, or start it where there is none yet.
         overwrite: remove what an earlier run wrote, and nothing else.
 
     Raises:
         InputError: the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, or both
-            were; the run to resume differs; an unknown ``selection``. Nothing has been touched then.
+            were; the run to resume differs; another process works in the folder; an unknown ``selection``.
+            Nothing has been touched then.
     """
     if selection not in get_args(Selection):
         raise unknown_name("selection", str(selection), get_args(Selection))
@@ -140,23 +171,44 @@ def start_run(
         "setting": setting or method,
         "dataset_fingerprint": dataset_fingerprint,
         "test_fingerprint": test_fingerprint,
+        "label_map": plain(label_map),
+        "training_cases": plain(training_cases),
     }
     run = RunFolder(Path(out))
-    # As the file will give it back.
-    resolved = yaml.safe_load(yaml.safe_dump(plain(config)))
-    on_first_rank(lambda: _open(run, identity, resolved, resume=resume, overwrite=overwrite))
+    # As the files will give them back.
+    identity = json.loads(json.dumps(identity))
+    merged = yaml.safe_load(yaml.safe_dump(plain(config)))
+
+    def begin() -> None:
+        if run.path.exists() and not run.path.is_dir():
+            raise InputError(run.path, "not a folder", "choose another output folder")
+        locked_here = lock_run(run.path)
+        try:
+            _open(run, identity, merged, logging_conf, resume=resume, overwrite=overwrite)
+        except BaseException:
+            if locked_here:
+                unlock_run(run.path)
+            raise
+
+    on_first_rank(begin)
     return run
 
 
-def _open(run: RunFolder, identity: dict[str, Any], config: Any, *, resume: bool, overwrite: bool) -> None:
-    if run.path.exists() and not run.path.is_dir():
-        raise InputError(run.path, "not a folder", "choose another output folder")
+def _open(
+    run: RunFolder,
+    identity: dict[str, Any],
+    merged: dict[str, Any],
+    logging_conf: str | Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    metadata = merged.pop(ConfigParser.meta_key, None)
     present = [run.path / name for name in RUN_FILES if (run.path / name).exists()]
-    # A run that ended before its first step left nothing to lose.
-    begun = [path for path in present if path not in (run.record, run.config)]
+    begun = [path for path in present if path.name not in _BEFORE_STEPS]
     if resume and present:
         record = run.read()
-        _refuse_difference(run, {**identity, "config": config}, {**record, "config": _read_config(run)})
+        _refuse_difference(run, identity, record, merged)
         logger.info("going on with the run in %s", run.path)
         if record.get("versions") != versions():
             logger.warning("%s was begun with other versions: %s", run.path, record.get("versions"))
@@ -171,7 +223,12 @@ def _open(run: RunFolder, identity: dict[str, Any], config: Any, *, resume: bool
             for path in _written(run.path):
                 path.unlink()
         record = {}
-        write_text(run.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_text(run.config, yaml.safe_dump(merged, sort_keys=False, allow_unicode=True))
+        if metadata:
+            write_text(run.path / "metadata.json", json.dumps(metadata, indent=2) + "\n")
+        if logging_conf is not None and Path(logging_conf).is_file():
+            with atomic_path(run.path / "logging.conf") as temporary:
+                shutil.copyfile(logging_conf, temporary)
     record |= identity
     record |= {"status": "running", "started": record.get("started", _now()), "ended": None, "message": None}
     record |= {"versions": versions(), "git_commit": git_commit(), "command": list(sys.argv)}
@@ -211,11 +268,24 @@ def run_training(
     checkpointer is attached here, after all other handlers, unless it has been. With ``resume``, training
     goes on from ``last.pt`` where there is one. Afterwards the status is ``finished``; ``interrupted``
     after Ctrl-C; ``failed``, with the message, after any other error. Both are raised again, so that
-    nothing that should follow a training follows them.
+    nothing that should follow a training follows them. The folder is locked meanwhile.
+
+    Raises:
+        InputError: another process trains or scores in the folder; what a resume may refuse.
     """
     for message in trainer.method.schedule_warnings(trainer.total_steps):
         warn_of_run(run, message)
     checkpointer.attach(trainer)
+    on_first_rank(lambda: lock_run(run.path))
+    try:
+        _train(trainer, run=run, checkpointer=checkpointer, resume=resume)
+    finally:
+        unlock_run(run.path)
+
+
+def _train(
+    trainer: SemiSupervisedTrainer, *, run: RunFolder, checkpointer: Checkpointer, resume: bool
+) -> None:
     try:
         if resume and checkpointer.last.exists():
             restore(checkpointer.last, trainer=trainer)
@@ -233,37 +303,25 @@ def run_training(
     finish_run(run, cost=training_cost(trainer, checkpointer, run.path / "log.jsonl") if trained else None)
 
 
-def _refuse_difference(run: RunFolder, asked: dict[str, Any], found: dict[str, Any]) -> None:
-    for kept in _NOT_COMPARED:
-        for config in (asked["config"], found["config"]):
-            config.pop(kept, None)
-    for name, value in asked.items():
-        difference = _first_difference(name, value, found.get(name))
+def _refuse_difference(
+    run: RunFolder, identity: Mapping[str, Any], record: Mapping[str, Any], merged: Mapping[str, Any]
+) -> None:
+    if "training_cases" not in record:
+        fault = "is a list of settings, as an earlier version wrote it, and says too little for a resume"
+        raise InputError(run.config, fault, "resume with that version, or start the run anew with overwrite")
+    asked, found = (
+        {name: value for name, value in config.items() if name not in HOW_AND_WHERE}
+        for config in (merged, run.settings())
+    )
+    pairs = [(name, value, record.get(name)) for name, value in identity.items()]
+    for name, mine, theirs in (*pairs, ("config", asked, found)):
+        difference = first_difference(name, mine, theirs)
         if difference is not None:
             raise InputError(
                 run.path,
                 f"the run there differs: {difference}",
-                "resume with its settings or choose another folder",
+                f"resume with its settings ({run.config.name} there holds them all) or choose another folder",
             )
-
-
-def _first_difference(name: str, asked: Any, found: Any) -> str | None:
-    """Where two plain values first differ, with both values; None if they are equal."""
-    if isinstance(asked, dict) and isinstance(found, dict):
-        for key in [*asked, *(key for key in found if key not in asked)]:
-            inner = _first_difference(f"{name}::{key}", asked.get(key), found.get(key))
-            if inner is not None:
-                return inner
-        return None
-    return None if asked == found else f"{name} is {found!r} there and {asked!r} here"
-
-
-def _read_config(run: RunFolder) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(run.config, "cannot be read", "start the run anew with overwrite") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _written(folder: Path) -> list[Path]:

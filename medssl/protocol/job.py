@@ -15,7 +15,7 @@ import yaml
 from medssl.engines import RunFolder
 from medssl.errors import InputError
 from medssl.files import write_text
-from medssl.protocol.lock import hold
+from medssl.lock import INHERITED, hold
 from medssl.protocol.plan import EVALUATE, PlannedRun
 
 State = Literal["to do", "cut", "unscored", "finished"]
@@ -177,7 +177,7 @@ def _run_stage(
 ) -> str | None:
     """None where the stage is done, else why it failed."""
     log = run.folder / OUTPUT
-    environment = {**os.environ, **_environment(threads, device)}
+    environment = {**os.environ, **_environment(threads, device), INHERITED: str(lock)}
     for _ in range(attempts):
         if stage.done() or stopped():
             return None

@@ -1,5 +1,7 @@
 import json
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from medssl.engines import (
     start_run,
 )
 from medssl.errors import InputError
+from medssl.lock import INHERITED, hold
 from tests.engines import tiny
 
 RUN = {
@@ -33,7 +36,8 @@ RUN = {
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.name: path.read_bytes() for path in files}
 
 
 def test_a_run_begins_with_its_record_and_configuration(tmp_path):
@@ -58,10 +62,13 @@ def test_values_of_other_types_are_recorded_plainly(tmp_path):
         "lr": np.float64(0.1),
         "steps": np.int64(3),
         5: {"a": None, "b": True},
+        "function": contents,
     }
     run = start_run(tmp_path, **{**RUN, "config": config})
     recorded = yaml.safe_load(run.config.read_text())
-    assert recorded == {"device": "cpu", "lr": 0.1, "steps": "3", "5": {"a": None, "b": True}}
+    assert recorded == {
+        "device": "cpu", "lr": 0.1, "steps": "3", 5: {"a": None, "b": True}, "function": "<function contents>"
+    }  # fmt: skip
 
 
 def test_a_run_that_never_took_a_step_does_not_stand_in_the_way(tmp_path):
@@ -154,9 +161,105 @@ def test_a_resume_as_something_else_names_the_difference_and_touches_nothing(tmp
     assert contents(tmp_path) == before
 
 
-def test_asking_to_resume_is_no_difference(tmp_path):
-    start_run(tmp_path, **{**RUN, "config": {"lr": 1, "resume": False}})
-    start_run(tmp_path, **{**RUN, "config": {"lr": 1, "resume": True, "overwrite": False}}, resume=True)
+def test_how_and_where_a_run_is_resumed_is_no_difference(tmp_path):
+    there = {"lr": 1, "resume": False, "device": "cuda", "dataset_dir": "a", "bundle_root": "b"}
+    start_run(tmp_path, **{**RUN, "config": there})
+    here = {
+        "lr": 1,
+        "resume": "true",
+        "overwrite": False,
+        "device": "cpu",
+        "dataset_dir": "c",
+        "num_workers": 2,
+    }
+    start_run(tmp_path, **{**RUN, "config": here}, resume=True)
+
+
+def test_a_difference_in_a_list_of_transforms_is_named_by_its_place(tmp_path):
+    transforms = [{"_target_": "Spacingd", "pixdim": [1.0, 1.0, 1.0]}, {"_target_": "Flipd"}]
+    start_run(tmp_path, **{**RUN, "config": {"preprocessing": transforms}})
+    other = [{"_target_": "Spacingd", "pixdim": [2.0, 1.0, 1.0]}, {"_target_": "Flipd"}]
+    said = r"config::preprocessing::0::pixdim is \[1.0, 1.0, 1.0\] there and \[2.0, 1.0, 1.0\] here"
+    with pytest.raises(InputError, match=said):
+        start_run(tmp_path, **{**RUN, "config": {"preprocessing": other}}, resume=True)
+    with pytest.raises(InputError, match="config::preprocessing::1 is 'Flipd' there and None here"):
+        start_run(tmp_path, **{**RUN, "config": {"preprocessing": transforms[:1]}}, resume=True)
+
+
+def test_a_run_of_an_earlier_version_is_not_resumed(tmp_path):
+    run = start_run(tmp_path, **RUN)
+    record = {
+        name: value for name, value in run.read().items() if name not in ("training_cases", "label_map")
+    }
+    run.record.write_text(json.dumps(record))
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="as an earlier version wrote it"):
+        start_run(tmp_path, **RUN, resume=True)
+    assert contents(tmp_path) == before
+
+
+TRAIN = """
+import sys
+from tests.engines.test_runs import RUN
+from medssl.engines import start_run
+start_run(sys.argv[1], **{**RUN, "seed": 5}, overwrite=len(sys.argv) > 2)
+print("on", flush=True)
+sys.stdin.read()
+"""
+
+
+def other_training(folder, *more, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAIN, str(folder), *more],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def test_a_folder_has_one_training_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
+    first = other_training(tmp_path)
+    assert first.stdout.readline() == b"on\n"
+    before = contents(tmp_path)
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(InputError, match="another process trains or scores in this folder"):
+            start_run(tmp_path, **{**RUN, "seed": 5}, **how)
+    assert contents(tmp_path) == before
+    first.kill()
+    first.communicate()
+    run = start_run(tmp_path, **RUN)
+    refused = other_training(tmp_path, "overwrite")
+    assert b"another process trains" in refused.communicate()[1]
+    run_training(tiny.make_trainer(), run=run, checkpointer=Checkpointer(tmp_path))
+    assert run.read()["seed"] == 1
+    again = other_training(tmp_path, "overwrite")
+    assert again.stdout.readline() == b"on\n"
+    again.communicate()
+
+
+def test_a_training_that_fails_lets_go_of_its_folder(tmp_path):
+    run = start_run(tmp_path, **RUN)
+    trainer = tiny.make_trainer()
+    trainer.add_event_handler(Events.STARTED, lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_training(trainer, run=run, checkpointer=Checkpointer(tmp_path))
+    with hold(tmp_path) as lock:
+        assert lock is not None
+
+
+def test_a_refused_start_lets_go_of_the_folder(tmp_path):
+    (tmp_path / "best.pt").touch()
+    with pytest.raises(InputError, match="holds a run already"):
+        start_run(tmp_path, **RUN)
+    with hold(tmp_path) as lock:
+        assert lock is not None
+
+
+def test_a_training_under_the_lock_of_its_parent_is_not_hindered(tmp_path):
+    with hold(tmp_path) as lock:
+        child = other_training(tmp_path, env={**os.environ, INHERITED: str(lock)}, pass_fds=(lock,))
+        assert child.stdout.readline() == b"on\n"
+        stranger = other_training(tmp_path, env={**os.environ, INHERITED: str(lock)})
+        assert b"another process trains" in stranger.communicate()[1]
+        child.communicate()
 
 
 def test_contradictions_and_unknown_selections_are_refused(tmp_path):

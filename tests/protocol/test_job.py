@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from medssl.errors import InputError
+from medssl.lock import hold
 from medssl.protocol import estimate, job
 from medssl.protocol.job import Stage, execute, last_step, state
 from medssl.protocol.local import LocalPool
-from medssl.protocol.lock import hold
 from medssl.protocol.plan import PlannedRun
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,14 +1,14 @@
 import subprocess
 import sys
 
-from medssl.protocol.lock import hold
+from medssl.lock import hold
 
 SLEEP = [sys.executable, "-c", "import sys; print('on', flush=True); sys.stdin.read()"]
 
 HOLD = """
 import sys
 from pathlib import Path
-from medssl.protocol.lock import hold
+from medssl.lock import hold
 
 with hold(Path(sys.argv[1])) as lock:
     print(lock, flush=True)
