@@ -21,7 +21,7 @@ METHODS = ("supervised", "tcseg")
 
 
 def bundle(files: list[str], settings: dict[str, str]) -> list[str]:
-    """Command line of a bundle run."""
+    """Command line of a bundle run; the files are relative to the bundle's configs, or absolute."""
     names = "[" + ",".join(f"'{CONFIGS / name}'" for name in files) + "]"
     command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"]
     command += ["--config_file", names]
@@ -99,9 +99,10 @@ def main() -> None:
 
     started = {}
     for method in METHODS:
-        settings = {**common, "run_dir": str(out / method), "overwrite": "true"}
+        settings = {"run_dir": str(out / method), "overwrite": "true"}
         log = out / f"{method}.log"
-        started[f"scoring {method}"] = start(bundle([*files[method], "evaluate.yaml"], settings), log), log
+        trained_with = str(out / method / "config.yaml")
+        started[f"scoring {method}"] = start(bundle([trained_with, "evaluate.yaml"], settings), log), log
     settings = {
         "dataset_dir": str(phantoms),
         "cases": "['phantom_030','phantom_031']",

@@ -26,7 +26,7 @@ train="'$bundle/configs/train.yaml','$bundle/configs/datasets/$dataset.yaml','$b
 
 for seed in ${SLURM_ARRAY_TASK_ID:-${SEEDS:-1 2 3 4 5}}; do
   run=$runs/$dataset-$method-labeled$labeled-seed$seed
-  common=(--bundle_root "$bundle" --dataset_dir "$dataset_dir" --labeled "$labeled" --seed "$seed" --run_dir "$run" "$@")
-  "$python" -m monai.bundle run "${common[@]}" --config_file "[$train]" --resume true
-  "$python" -m monai.bundle run "${common[@]}" --config_file "[$train,'$bundle/configs/evaluate.yaml']" --overwrite true
+  common=(--bundle_root "$bundle" --dataset_dir "$dataset_dir" --run_dir "$run" "$@")
+  "$python" -m monai.bundle run "${common[@]}" --config_file "[$train]" --labeled "$labeled" --seed "$seed" --resume true
+  "$python" -m monai.bundle run "${common[@]}" --config_file "['$run/config.yaml','$bundle/configs/evaluate.yaml']" --overwrite true
 done

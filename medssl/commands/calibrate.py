@@ -33,6 +33,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from medssl.engines.precision import Precision, autocast
     from medssl.engines.streaming import stream_windows
     from medssl.engines.temperature import calibration_file, fit_temperature, save_temperature
+    from medssl.engines.trained import refuse_training_cases
     from medssl.errors import unknown_name
 
     if arguments.list not in LISTS:
@@ -53,6 +54,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     network = deployment.networks[0].to(device)
     amp: Precision = "bf16" if (arguments.amp or settings["amp"]) == "bf16" else "off"
     items = [item for item in datalist[arguments.list] if "label" in item]
+    refuse_training_cases(arguments.checkpoint, [item["case"] for item in items])
 
     def forward(windows: torch.Tensor) -> torch.Tensor:
         windows = windows.to(device).contiguous(memory_format=torch.channels_last_3d)

@@ -40,6 +40,7 @@ def _robustness(arguments: argparse.Namespace) -> int:
     from medssl.engines.deployment import load_deployment
     from medssl.engines.predictor import Predictor
     from medssl.engines.robustness import cells_of, measure_robustness
+    from medssl.engines.trained import refuse_training_cases
     from medssl.errors import unknown_name
     from medssl.files import write_text
     from medssl.review.robustness_report import robustness_identity, write_robustness
@@ -53,6 +54,7 @@ def _robustness(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     models = {}
     for name, file in _named(arguments.checkpoint):
+        refuse_training_cases(file, [item["case"] for item in items])
         deployment = load_deployment(
             arguments.bundle,
             [file],

@@ -14,6 +14,8 @@ from torch import nn
 
 from medssl.engines.checkpoints import load_checkpoint, load_network
 from medssl.engines.inference import deployable
+from medssl.engines.options import SEPARATOR, references_in
+from medssl.engines.runs import RunFolder
 from medssl.errors import InputError
 
 TRAINED_WITH = (
@@ -22,6 +24,9 @@ TRAINED_WITH = (
 )
 """Settings that a checkpoint's ``meta`` keeps and that hold for its predictions; and ``orientation``, which a
 checkpoint of before there was any has not: its scans keep the order in which they are stored."""
+
+KEPT_BY_RUN = ("preprocessing", "amp", "channels_last", "class_names")
+"""Settings of a run's ``config.yaml`` that hold for the predictions of its checkpoints."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +57,10 @@ def load_deployment(
 ) -> Deployment:
     """Read a bundle's ``inference.yaml`` as the checkpoints were trained.
 
-    The configuration is ``configs/inference.yaml``, the data-set overlay that the checkpoint names, what the
-    checkpoint says of itself (:data:`TRAINED_WITH`), ``config_files`` and ``overrides``, in this order.
+    The configuration is ``configs/inference.yaml``, :data:`KEPT_BY_RUN` of the run in whose folder the
+    checkpoint lies, what the checkpoint says of itself (:data:`TRAINED_WITH`), ``config_files`` and
+    ``overrides``, in this order. For a checkpoint elsewhere the data-set overlay that it names stands in for
+    the run.
 
     Args:
         bundle: folder of the bundle.
@@ -76,12 +83,16 @@ def load_deployment(
         | {"orientation": meta.get("orientation")}
         for meta in metas
     ]
-    for path, found in zip(checkpoints, trained, strict=True):
-        if found != trained[0]:
+    kept = [_kept_by_run(path) for path in checkpoints]
+    for path, found, run in zip(checkpoints, trained, kept, strict=True):
+        # A member that was moved away from its run cannot be compared with the others' preprocessing.
+        if found != trained[0] or (run and kept[0] and run["preprocessing"] != kept[0]["preprocessing"]):
             raise InputError(path, f"was trained otherwise than {checkpoints[0]}", "use runs of one setting")
     files = [base]
     overlay = trained[0].pop("overlay", None)
-    if overlay:
+    if kept[0]:
+        trained[0] |= kept[0]
+    elif overlay:
         files.append(configs / "datasets" / f"{overlay}.yaml")
     elif not config_files:
         logger.warning("%s does not say its data-set overlay: general preprocessing is used", checkpoints[0])
@@ -121,4 +132,23 @@ def _read(parser: ConfigParser, file: Path, then: Mapping[str, Any]) -> None:
         for key, value in content.items():
             parser[key] = value
     for key, value in then.items():
+        if key == "imports":
+            value = [*parser["imports"], *(line for line in value if line not in parser["imports"])]
         parser[key] = value
+
+
+def _kept_by_run(checkpoint: str | Path) -> dict[str, Any]:
+    """What the configuration beside a checkpoint says of its predictions; empty where there is none.
+
+    With what the preprocessing refers to, but not what is no setting of a prediction (``label_map``, which a
+    datalist brings: no label is read there).
+    """
+    run = RunFolder(Path(checkpoint).parent)
+    config = run.settings() if run.config.is_file() else {}
+    if "run" not in config:  # no whole configuration, such as that of an earlier version
+        return {}
+    names = [name for name in (*KEPT_BY_RUN, "imports") if name in config]
+    for name in names:
+        tops = {reference.split(SEPARATOR)[0] for reference in references_in(config[name])}
+        names += sorted(tops & set(config) - set(names) - {*TRAINED_WITH, "label_map"})
+    return {name: config[name] for name in names}

@@ -44,7 +44,7 @@ def refuse_unknown_options() -> None:
     workflow = calling_workflow()
     config: dict[str, Any] = workflow.parser.get()
     files = _standalone(workflow.config_root_path)
-    references = _references(config)
+    references = references_in(config)
     for name, value in config.items():
         if name in _MONAIS or ("tracking_uri" in config and name in _TRACKING):
             continue
@@ -105,14 +105,14 @@ def _standalone(folder: Path) -> list[Mapping[str, Any]]:
     return files
 
 
-def _references(config: Any) -> set[str]:
+def references_in(config: Any) -> set[str]:
     """Ids of everything that some text in a configuration refers to."""
     found: set[str] = set()
     if isinstance(config, str):
         found |= set(ReferenceResolver.match_refs_pattern(config))
     elif isinstance(config, Mapping | list):
         for entry in config.values() if isinstance(config, Mapping) else config:
-            found |= _references(entry)
+            found |= references_in(entry)
     return found
 
 

@@ -127,8 +127,8 @@ def start_run(
 
     ``config.yaml`` is what MONAI merged, as text, so that it can be the first config file of whatever follows
     the training; ``metadata.json`` and ``logging.conf``, which MONAI looks for beside the first one, lie
-    there, too. The folder stays locked until :func:`run_training` ends or the process does. With several processes the
-    first one does it all and the others wait.
+    there, too. The folder stays locked until :func:`run_training` ends or the process does. With several
+    processes the first one does it all and the others wait.
 
     Args:
         out: the folder.
@@ -177,7 +177,7 @@ def start_run(
     run = RunFolder(Path(out))
     # As the files will give them back.
     identity = json.loads(json.dumps(identity))
-    merged = yaml.safe_load(yaml.safe_dump(plain(config)))
+    merged = yaml.safe_load(yaml.safe_dump(plain(config), sort_keys=False))
 
     def begin() -> None:
         if run.path.exists() and not run.path.is_dir():

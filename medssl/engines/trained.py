@@ -1,8 +1,10 @@
 """What follows a training takes its settings from the run's folder, and refuses others."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from medssl.data.layout import name_some
 from medssl.engines.configuration import HOW_AND_WHERE, first_difference, merged_configuration
 from medssl.engines.runs import RunFolder
 from medssl.errors import InputError
@@ -52,7 +54,9 @@ def require_trained_settings(run_dir: str | Path) -> None:
             continue  # evaluated there and an expression here
         difference = first_difference(name, asked.get(name), value)
         if difference is not None:
-            remedy = "give the run's settings" + (f", or name {run.config} as the first config file" * whole)
+            remedy = "give the run's settings" + (
+                f": {run.config} is a config file of them all" if whole else ""
+            )
             raise InputError(run.path, f"was trained otherwise: {difference}", remedy)
 
 
@@ -69,6 +73,23 @@ def require_trained_split(run_dir: str | Path, split_sha256: str) -> None:
             run.path,
             f"was trained with another split ({trained[:12]} there, {split_sha256[:12]} here)",
             "give the data, or the datalist, of its training",
+        )
+
+
+def refuse_training_cases(checkpoint: str | Path, cases: Iterable[str]) -> None:
+    """Refuse cases on whose labels a checkpoint was trained, as far as the run's folder around it tells.
+
+    Raises:
+        InputError: there are some; they are named.
+    """
+    run = RunFolder(Path(checkpoint).parent)
+    trained_on = set((run.read().get("training_cases") if run.record.is_file() else None) or ())
+    seen = [case for case in cases if case in trained_on]
+    if seen:
+        raise InputError(
+            checkpoint,
+            f"was trained on the labels of {len(seen)} of these cases ({name_some(seen)})",
+            "give the datalist of its training, or a list without them",
         )
 
 

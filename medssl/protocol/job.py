@@ -16,7 +16,7 @@ from medssl.engines import RunFolder
 from medssl.errors import InputError
 from medssl.files import write_text
 from medssl.lock import INHERITED, hold
-from medssl.protocol.plan import EVALUATE, PlannedRun
+from medssl.protocol.plan import PlannedRun
 
 State = Literal["to do", "cut", "unscored", "finished"]
 OUTPUT = "output.log"
@@ -61,23 +61,25 @@ class Stage:
 def stages(run: PlannedRun) -> list[Stage]:
     """The commands of a run, in order."""
 
-    def bundle(*files: str, **options: str) -> tuple[str, ...]:
+    def bundle(files: list[str], **options: str) -> tuple[str, ...]:
         given = [part for name, value in options.items() for part in (f"--{name}", value)]
-        names = "[" + ",".join(repr(name) for name in run.config_files(*files)) + "]"
+        names = "[" + ",".join(repr(name) for name in files) + "]"
         command = (sys.executable, "-m", "monai.bundle", "run")
         return (*command, "--bundle_root", str(run.bundle), "--config_file", names, *given)
 
     training = Stage(
-        "training", bundle(resume="true"), lambda: _record(run.folder).get("status") == "finished"
+        "training",
+        bundle(run.training_files, resume="true"),
+        lambda: _record(run.folder).get("status") == "finished",
     )
     tested = Stage(
         "scoring on the test cases",
-        bundle(EVALUATE, evaluate_on="test", overwrite="true"),
+        bundle(run.scoring_files, evaluate_on="test", overwrite="true"),
         lambda: _scored(run.folder, ""),
     )
     validated = Stage(
         "scoring on the validation cases",
-        bundle(EVALUATE, evaluate_on="validation", overwrite="true"),
+        bundle(run.scoring_files, evaluate_on="validation", overwrite="true"),
         # Where nobody, or the test set, chose the checkpoint, there may be no validation case at all.
         lambda: _record(run.folder).get("selection") != "validation" or _scored(run.folder, "_validation"),
     )

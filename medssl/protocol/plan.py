@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from medssl.data import load_datalist
+from medssl.engines import RunFolder
 from medssl.errors import InputError, unknown_name
 
 KEYS = ("name", "about", "bundle", "datasets", "methods", "overrides", "seeds", "settings", "minutes")
@@ -49,10 +50,17 @@ class PlannedRun:
         """Name of the folder."""
         return self.folder.name
 
-    def config_files(self, *more: str) -> list[str]:
-        """Config files of a stage, the run's own settings last."""
+    @property
+    def training_files(self) -> list[str]:
+        """Config files of the training, the run's own settings last."""
         configs = self.bundle / "configs"
-        return [str(configs / name) for name in (TRAIN, *self.files, *more)] + [str(self.settings_file)]
+        return [str(configs / name) for name in (TRAIN, *self.files)] + [str(self.settings_file)]
+
+    @property
+    def scoring_files(self) -> list[str]:
+        """Config files of a scoring: what the run was trained with, and settings that are of the scoring."""
+        trained = RunFolder(self.folder).config
+        return [str(trained), str(self.bundle / "configs" / EVALUATE), str(self.settings_file)]
 
     @property
     def settings_file(self) -> Path:

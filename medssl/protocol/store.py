@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -107,6 +108,10 @@ class Run:
         """Where the scores of a checkpoint lie, if it has any."""
         return self.path / f"cases_{checkpoint}{'' if subset == 'test' else '_' + subset}.csv"
 
+    def reliability_file(self, checkpoint: Checkpoint, subset: Subset = "test") -> Path:
+        """Where the pooled reliability of a checkpoint lies, if it has any."""
+        return self.path / f"reliability_{checkpoint}{'' if subset == 'test' else '_' + subset}.json"
+
     def scores(self, checkpoint: Checkpoint, subset: Subset = "test") -> pd.DataFrame | None:
         """Scores of every case and class of a checkpoint; None where there is no file.
 
@@ -126,8 +131,7 @@ class Run:
         Raises:
             InputError: a damaged file.
         """
-        suffix = "" if subset == "test" else f"_{subset}"
-        path = self.path / f"reliability_{checkpoint}{suffix}.json"
+        path = self.reliability_file(checkpoint, subset)
         if not path.is_file():
             return None
         try:
@@ -208,7 +212,8 @@ def require_comparable(runs: Sequence[Run]) -> None:
 
     Finished runs of one data set must have been scored on the same test cases (by the contents of their files
     and by name) under the same policy (:data:`POLICY`); those of one labelled count must have the same case
-    lists; and no setting may hold a seed twice. What a run does not state (null) is not compared;
+    lists; the scores of a run must be of its own lists; and no setting may hold a seed twice. What a run does
+    not state (null) is not compared;
     :func:`medssl.protocol.cautions.find_cautions` names it.
 
     Raises:
@@ -236,6 +241,7 @@ def require_comparable(runs: Sequence[Run]) -> None:
         split = run.record["split_sha256"]
         one_list = "give all runs one datalist (datalist_file), or report them apart"
         same(run, (run.dataset, run.labeled), split, "split (split_sha256)", one_list)
+        _refuse_other_split(run)
         for checkpoint, policy in run.policies.items():
             for name in POLICY:
                 title = f"metric policy ({name} of {checkpoint})"
@@ -246,6 +252,16 @@ def require_comparable(runs: Sequence[Run]) -> None:
                 same(run, (run.dataset,), units, f"unit of distances (cases_{checkpoint}.csv)", apart)
                 cases = frozenset(zip(scores["case"], scores["class"], strict=True))
                 same(run, (run.dataset,), cases, f"test cases (cases_{checkpoint}.csv)", apart)
+
+
+def _refuse_other_split(run: Run) -> None:
+    """Refuse scores of other case lists than those of the training, whose test cases it may have seen."""
+    for checkpoint, subset in product(get_args(Checkpoint), get_args(Subset)):
+        scored = (run.reliability(checkpoint, subset) or {}).get("split_sha256")
+        if scored not in (None, run.record["split_sha256"]):
+            where = run.reliability_file(checkpoint, subset)
+            fault = f"of another split than the training ({_difference(scored, run.record['split_sha256'])})"
+            raise InputError(where, fault, _SCORE_AGAIN)
 
 
 def _difference(value: Any, expected: Any) -> str:

@@ -73,7 +73,15 @@ def test_training_leaves_a_complete_run(trained):
     assert record["selection"] == "validation"
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["patch_size"] == [32, 32, 16]
-    assert config["preprocessing"] == ["LoadCased", "NormalizeIntensityd"]
+    assert [transform["_target_"] for transform in config["preprocessing"]] == [
+        "medssl.data.LoadCased",
+        "NormalizeIntensityd",
+    ]
+    assert config["optimizer"]["lr"] == "@learning_rate"
+    assert config["method"] == "$methods.create(@method_name, @network_def, @method_options)"
+    assert config["lr_scheduler"]["power"] == 0.9
+    assert " at 0x" not in (trained / "config.yaml").read_text()
+    assert record["training_cases"] == ["phantom_000", "phantom_001"]
     steps = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert [s["step"] for s in steps if s["event"] == "validation"] == [2, 4]
     assert list((trained / "tensorboard").glob("events*"))
@@ -319,8 +327,9 @@ def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path)
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
     wanted = {"corruptions": ["noise"], "severities": [3], "reliability_margin": 10.0}
-    settings = {**TINY, **wanted, "dataset_dir": str(phantoms), "run_dir": str(folder), "test": 1}
-    run([*TRAIN, "methods/tcseg.yaml", "robustness.yaml"], **settings)
+    settings = {**wanted, "dataset_dir": str(phantoms), "run_dir": str(folder)}
+    files = [str(folder / "config.yaml"), "robustness.yaml"]
+    run(files, **settings)
     out = folder / "robustness_last"
     with (out / "robustness.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
@@ -331,7 +340,7 @@ def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path)
     assert (out / "radar.png").is_file()
     assert "| tcseg | noise | 3 |" in (out / "robustness.md").read_text()
 
-    datalist = build_datalist(phantoms, dataset="phantom", labeled=2, validation=1, test=1)
+    datalist = build_datalist(phantoms, dataset="phantom", labeled=2, validation=1, test=2)
     (tmp_path / "d.json").write_text(json.dumps(datalist))
     command = ["robustness", "--bundle", BUNDLE, "--checkpoint", f"tcseg={trained / 'last.pt'}", "--input"]
     command += [tmp_path / "d.json", "--out", tmp_path / "out", "--corruptions", "noise", "--severities", 3]
@@ -342,7 +351,7 @@ def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path)
         assert of_run == of_command
 
     # What is finished is kept, and a cell of another region refused.
-    run([*TRAIN, "methods/tcseg.yaml", "robustness.yaml"], **settings)
+    run(files, **settings)
     with pytest.raises(RuntimeError) as caught:
-        run([*TRAIN, "robustness.yaml"], **{**settings, "reliability_margin": 5.0})
+        run(files, **{**settings, "reliability_margin": 5.0})
     assert "of another model" in str(find_input_error(caught.value))

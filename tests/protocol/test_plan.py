@@ -53,9 +53,14 @@ def test_later_settings_win_and_the_file_holds_them_all(tmp_path):
     assert written["method_options::use_uncertainty"] is False
     assert written["run_dir"] == str(run.folder) == str(tmp_path / "phantom-w-o-u-v-labeled4-seed3")
     assert written["setting"] == "w/o U(v)"
-    assert [Path(name).name for name in run.config_files("evaluate.yaml")] == [
-        "train.yaml", "phantom.yaml", "tcseg.yaml", "evaluate.yaml", "settings.yaml",
+    assert [Path(name).name for name in run.training_files] == [
+        "train.yaml", "phantom.yaml", "tcseg.yaml", "settings.yaml",
     ]  # fmt: skip
+    assert run.scoring_files == [
+        str(run.folder / "config.yaml"),
+        str(run.bundle / "configs/evaluate.yaml"),
+        str(run.folder / "settings.yaml"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,20 @@ def test_what_is_not_stated_is_not_compared(tmp_path):
         require_comparable(find_runs([tmp_path]))
 
 
+@pytest.mark.parametrize("subset", ["", "_validation"])
+def test_scores_of_another_split_than_the_runs_are_refused(tmp_path, subset):
+    write_run(tmp_path)
+    path = tmp_path / f"reliability_last{subset}.json"
+    for split, refused in (("split toy 4", False), ("another split", True)):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**content, "split_sha256": sha256(split)}), encoding="utf-8")
+        if not refused:
+            require_comparable(find_runs([tmp_path]))
+    with pytest.raises(InputError, match="of another split than the training") as caught:
+        require_comparable(find_runs([tmp_path]))
+    assert caught.value.where == str(path)
+
+
 def test_a_seed_twice_is_refused(tmp_path):
     write_run(tmp_path / "1")
     write_run(tmp_path / "2")
