@@ -25,6 +25,7 @@ from medssl.engines.settings import epochs, evaluation_cases, selection_of, swit
 from medssl.engines.temperature import stored_temperature
 from medssl.engines.trained import require_trained_settings, require_trained_split
 from medssl.engines.trainer import NonFiniteLossError, SemiSupervisedTrainer
+from medssl.engines.validation import ValidationDice
 from medssl.engines.validation_warnings import FruitlessValidations
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ScanEvaluator",
     "SemiSupervisedTrainer",
     "SlidingWindowProbabilities",
+    "ValidationDice",
     "ValidationReliability",
     "cases_with_hidden_labels",
     "complete_probabilities",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medssl.metrics.surface import Floats, Mask, SurfaceDistances, surface_distances
+from medssl.metrics.uncertainty import IGNORE
 
 Array = NDArray[Any] | Tensor
 Spacing = float | Sequence[float]
@@ -55,13 +56,14 @@ def segmentation_scores(
 
     Args:
         pred: class ids of any shape; bool or integer, array or tensor.
-        ref: class ids of the same shape.
+        ref: class ids of the same shape; voxels of 255 were not labelled, and what is predicted in them is
+            taken as background.
         spacing: mm per voxel, one number or one per axis.
-        label: the class.
+        label: the class, below 255.
         nsd_tolerance_mm: tolerance of the surface Dice.
 
     Raises:
-        ValueError: shapes differ, or a spacing or tolerance is out of range.
+        ValueError: shapes differ, the label is 255, or a spacing or tolerance is out of range.
     """
     prediction, reference = _masks(pred, ref, label)
     dice_value, jaccard_value = _overlap(prediction, reference)
@@ -135,7 +137,10 @@ def _masks(pred: Array, ref: Array, label: int) -> tuple[Mask, Mask]:
     arrays = [v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for v in (pred, ref)]
     if arrays[0].shape != arrays[1].shape:
         raise ValueError(f"pred and ref must have one shape, got {arrays[0].shape} and {arrays[1].shape}")
-    return arrays[0] == label, arrays[1] == label
+    if label == IGNORE:
+        raise ValueError(f"label {IGNORE} marks what nobody labelled; give the class another id")
+    # What nobody labelled is neither right nor wrong: a prediction there does not count.
+    return (arrays[0] == label) & (arrays[1] != IGNORE), arrays[1] == label
 
 
 def _overlap(prediction: Mask, reference: Mask) -> tuple[float, float]:

@@ -129,6 +129,18 @@ def test_evaluation_scores_best_and_last_in_the_geometry_of_the_files(phantoms, 
     assert "exists already" in str(find_input_error(caught.value))
 
 
+def test_best_is_chosen_by_the_dice_that_the_evaluation_reports(phantoms, trained):
+    settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(trained)}
+    run([*TRAIN, "methods/tcseg.yaml", "evaluate.yaml"], **settings, evaluate_on="validation")
+    log = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    chosen_by = [entry["val_dice"] for entry in log if entry["event"] == "validation"]
+    for name, value in (("best", max(chosen_by)), ("last", chosen_by[-1])):
+        with (trained / f"cases_{name}_validation.csv").open() as table:
+            scores = [float(row["dice"]) for row in csv.DictReader(table)]
+        # Up to voxels that folding the batch norm turns over.
+        assert value == pytest.approx(sum(scores) / len(scores), abs=1e-3)
+
+
 def test_inference_writes_maps_in_the_geometry_of_the_scans(phantoms, trained, tmp_path):
     run(
         ["inference.yaml", "datasets/phantom.yaml"],

@@ -141,3 +141,14 @@ def test_refuses_what_makes_no_sense():
             metrics.hausdorff95(pred, ref, spacing)
     with pytest.raises(ValueError, match="tolerance"):
         metrics.surface_dice(pred, ref, 1.0, -1)
+
+
+def test_predictions_in_unlabelled_voxels_do_not_count():
+    pred = np.array([[1, 1, 1, 0], [0, 0, 1, 1]])
+    ref = np.array([[1, 1, 255, 0], [0, 0, 255, 1]])
+    assert metrics.dice(pred, ref) == 1
+    assert metrics.jaccard(pred, ref) == 1
+    assert metrics.segmentation_scores(pred, ref, 1.0).hausdorff95 == 0
+    assert metrics.segmentation_scores(pred, np.where(ref == 1, 255, ref), 1.0).empty == "both"
+    with pytest.raises(ValueError, match="nobody labelled"):
+        metrics.dice(pred, ref, 255)

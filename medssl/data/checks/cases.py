@@ -141,8 +141,7 @@ def check_case(entry: Entry, *, loader: LoadCased, roi: Sequence[int] | None) ->
             ids = loader.class_ids(label)
             mapped = bool(loader.label_map)
             findings += class_faults(ids, num_classes=loader.num_classes, mapped=mapped)
-            scored = entry.split in ("validation", "test")
-            findings += class_warnings(ids, num_classes=loader.num_classes, scored=scored)
+            findings += class_warnings(ids, num_classes=loader.num_classes)
         if image is not None:
             findings += grid_faults(image, label)
     scan = None if image is None else _scan(image, ids, sound)

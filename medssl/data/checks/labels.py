@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medssl.data.checks.findings import Finding, refuse
-from medssl.data.checks.volumes import IGNORED_ID, unscorable_faults
+from medssl.data.checks.volumes import IGNORED_ID
 from medssl.data.datalist_file import files_of
 from medssl.data.loading import LoadCased
 
@@ -30,9 +30,8 @@ def validate_labels(
         allow_absent_classes: train although no labelled case shows some class.
 
     Raises:
-        InputError: a label cannot be read, holds other ids than the classes or 255 throughout; a validation
-            label holds 255, which cannot be scored; all labelled cases together show 0 and 255 alone, or
-            lack a class.
+        InputError: a label cannot be read, holds other ids than the classes or 255 throughout; all labelled
+            cases together show 0 and 255 alone, or lack a class.
     """
     loader = LoadCased("label", label_map=label_map, num_classes=num_classes)
     shown: set[int] = set()
@@ -44,8 +43,7 @@ def validate_labels(
         )
     )
     for item in validation:
-        label = loader.load_label(list(files_of(item, "label")))
-        refuse(unscorable_faults(label, num_classes=num_classes))
+        loader.load_label(list(files_of(item, "label")))
 
 
 def class_findings(

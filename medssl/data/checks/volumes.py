@@ -143,43 +143,19 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
         )
 
 
-def class_warnings(ids: MetaTensor, *, num_classes: int | None, scored: bool = False) -> Iterator[Finding]:
-    """A label without foreground, or with voxels that nobody labelled; these are an error where it is scored.
-
-    Args:
-        ids: map of class ids.
-        num_classes: number of classes, None where it is not known.
-        scored: whether predictions are scored against it.
-    """
+def class_warnings(ids: MetaTensor, *, num_classes: int | None) -> Iterator[Finding]:
+    """A label without foreground, or with voxels that nobody labelled."""
     where, values = str(ids.meta["filename_or_obj"]), ids.as_tensor()
     if not (values > 0).any():
         yield Finding(
             "label-empty", where, "is a label with background only", "see that the structure is really absent"
         )
-    if scored:
-        yield from unscorable_faults(ids, num_classes=num_classes)
-    elif _ignores(num_classes) and (values == IGNORED_ID).any():
+    if _ignores(num_classes) and (values == IGNORED_ID).any():
         yield Finding(
             "label-255",
             where,
             "is a label with the id 255, which counts as not labelled",
             "map it to a class if it is meant for one",
-        )
-
-
-def unscorable_faults(label: MetaTensor, *, num_classes: int | None) -> Iterator[Finding]:
-    """Voxels that nobody labelled, in a label that predictions are scored against.
-
-    Args:
-        label: map of class ids of a validation or test case.
-        num_classes: number of classes, None where it is not known.
-    """
-    if _ignores(num_classes) and (label.as_tensor() == IGNORED_ID).any():
-        yield Finding(
-            "label-unscorable",
-            str(label.meta["filename_or_obj"]),
-            "is scored against and holds the id 255, which counts as not labelled",
-            'map it to the class that it stands for, such as "label_map": {"255": 1}, or leave the case out',
         )
 
 

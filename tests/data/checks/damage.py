@@ -119,8 +119,6 @@ def damaged_folder(root):
     case("label-empty", "label-empty", label=np.zeros(SHAPE, np.uint8))
     case("label-255", "label-255", label=np.where(blob(noise(0)), 1, 255).astype(np.uint8))
     case("label-all-255", "label-all-255", "label-255", label=np.full(SHAPE, 255, np.uint8))
-    partly = np.where(blob(noise(0)), 1, 255).astype(np.uint8)
-    case("label-unscorable", "label-unscorable", label=partly, split="test")
     case("label-two-channels", "label-channels", label=np.stack([blob(noise(0))] * 2, -1))
     huge = AFFINE @ np.diag([1000.0, 1000, 1000, 1])
     case("huge-spacing", "spacing-implausible", "spacing-outlier", affine=huge)
