@@ -12,7 +12,7 @@ from medssl.engines.configuration import merged_configuration
 from medssl.engines.distributed import init_process_group, local_rank, rank
 from medssl.engines.evaluate import CaseMetrics, evaluate_run, summary_table
 from medssl.engines.evaluator import ScanEvaluator
-from medssl.engines.handlers import JsonLogHandler, ProgressBar
+from medssl.engines.handlers import JsonLogHandler, ProgressBar, ValidationFrom
 from medssl.engines.inference import SlidingWindowProbabilities, deployable, fold_batch_norm
 from medssl.engines.maps import complete_probabilities
 from medssl.engines.options import refuse_unknown_options
@@ -42,6 +42,7 @@ __all__ = [
     "SemiSupervisedTrainer",
     "SlidingWindowProbabilities",
     "ValidationDice",
+    "ValidationFrom",
     "ValidationReliability",
     "cases_with_hidden_labels",
     "complete_probabilities",

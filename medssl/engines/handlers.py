@@ -1,7 +1,7 @@
-"""Handlers that neither MONAI nor Ignite has: a plain log and one progress bar over the whole training.
+"""Handlers that neither MONAI nor Ignite has: a plain log, one progress bar, validations from some epoch on.
 
-TensorBoard, validation and console output are MONAI's: ``TensorBoardStatsHandler`` and ``StatsHandler``
-with ``output_transform=lambda x: x``, ``ValidationHandler``. A learning-rate schedule goes to the trainer,
+TensorBoard and console output are MONAI's: ``TensorBoardStatsHandler`` and ``StatsHandler`` with
+``output_transform=lambda x: x``. A learning-rate schedule goes to the trainer,
 which steps it with the optimiser; ``LrScheduleHandler`` would step it before the learning rate is logged.
 """
 
@@ -12,10 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from monai.handlers import ValidationHandler
 from tqdm import tqdm
 
 from medssl.engines.trainer import SemiSupervisedTrainer
 from medssl.files import write_text
+
+
+class ValidationFrom(ValidationHandler):  # type: ignore[misc]
+    """MONAI's ``ValidationHandler`` that leaves out the epochs before ``start``, as published trainings do.
+
+    Args:
+        start: first epoch, from 1, after which there may be a validation.
+        kwargs: of MONAI's handler.
+    """
+
+    def __init__(self, *, start: int = 1, **kwargs: Any) -> None:
+        """Remember the start."""
+        super().__init__(**kwargs)
+        self.start = start
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate, unless it is too early."""
+        if engine.state.epoch >= self.start:
+            super().__call__(engine)
 
 
 class JsonLogHandler:

@@ -20,7 +20,7 @@ class FruitlessValidations:
 
     Args:
         run_dir: folder of the run.
-        pred: key of the output that holds one-hot predictions ``(K, *S)``.
+        pred: key of the output that holds probabilities, or one-hot predictions, ``(K, *S)``.
     """
 
     def __init__(self, run_dir: str | Path, *, pred: str = "pred") -> None:
@@ -40,7 +40,7 @@ class FruitlessValidations:
 
     def iteration_completed(self, engine: Engine) -> None:
         """Look for foreground in the predictions of a batch."""
-        self._foreground |= any(bool(item[self.pred][1:].any()) for item in engine.state.output)
+        self._foreground |= any(bool(item[self.pred].argmax(0).any()) for item in engine.state.output)
 
     def completed(self, engine: Engine) -> None:
         """Compare with the validation before."""

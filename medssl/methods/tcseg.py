@@ -148,14 +148,14 @@ class TCSeg(Method):
     def schedule_warnings(self, steps: int) -> list[str]:
         """A ramp, or a warm-up before mixing, that is longer than the training."""
         # The published code does not ramp the mixing up.
-        ramped = self.spaces - {"image"} if self.reference else self.spaces
-        found = [self.ramp.warning(steps)] if ramped else []
+        ramped = self.spaces if self.rule.mixing_weight(0.0) == 0 else self.spaces - {"image"}
+        warnings = [self.ramp.warning(steps)] if ramped else []
         if "image" in self.spaces and self.warmup >= steps:
-            found.append(
+            warnings.append(
                 f"warmup={self.warmup}: no images are mixed in {steps} steps; set --warmup {steps // 10}, "
                 "say, or train longer"
             )
-        return [line for line in found if line]
+        return [line for line in warnings if line]
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Losses of one batch, which needs at least one labelled and one unlabelled image.

@@ -7,7 +7,7 @@ from ignite.engine import Events
 from monai.handlers import ValidationHandler
 from tqdm import tqdm
 
-from medssl.engines import JsonLogHandler, ProgressBar, handlers
+from medssl.engines import JsonLogHandler, ProgressBar, ValidationFrom, handlers
 from tests.engines import tiny
 
 
@@ -114,3 +114,12 @@ def test_metrics_that_are_no_numbers_are_left_out():
     engine = tiny.make_validator(lambda: 0.25)
     engine.state.metrics = {"dice": torch.tensor(0.5), "per_class": torch.ones(2), "name": "x", "n": 3}
     assert handlers.scalar_metrics(engine) == {"dice": 0.5, "n": 3.0}
+
+
+def test_validations_start_at_an_epoch(tmp_path):
+    trainer, validator = tiny.make_trainer(), tiny.make_validator(lambda: 0.25)
+    ValidationFrom(start=2, interval=1, validator=validator).attach(trainer)
+    JsonLogHandler(tmp_path / "log.jsonl", validator=validator).attach(trainer)
+    trainer.run()
+    epochs = [entry["epoch"] for entry in read(tmp_path / "log.jsonl") if entry["event"] == "validation"]
+    assert epochs == [2, 3]
