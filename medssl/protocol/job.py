@@ -33,7 +33,7 @@ class Outcome:
         name: of the run.
         state: ``finished``, ``failed`` with a message, ``busy`` where another process holds the folder, or
             ``stopped`` on request.
-        message: last line of the failed stage.
+        message: why the stage failed: what the training recorded, or the last line of the output.
         seconds: spent here.
     """
 
@@ -195,7 +195,10 @@ def _run_stage(
             return None
         if code == BAD_INPUT:
             break
-    return f"{stage.title}: {_last_line(log)} (exit status {code}; {log})"
+    # MONAI ends with the expression that it could not evaluate; why, a training writes into its record.
+    record = _record(run.folder) if code != BAD_INPUT else {}
+    why = record.get("message") if record.get("status") == "failed" else None
+    return f"{stage.title}: {why or _last_line(log)} (exit status {code}; {log})"
 
 
 def _environment(threads: int, device: str | None) -> dict[str, str]:

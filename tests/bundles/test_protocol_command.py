@@ -145,15 +145,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(protocol, phantoms, finished, 
 def test_a_failing_run_is_named_and_does_not_stop_the_others(protocol, phantoms, tmp_path, capsys):
     content = yaml.safe_load(protocol.read_text())
     content["methods"] = {
-        "broken": {"files": ["methods/tcseg.yaml"], "settings": {"method_options::preset": "papr"}},
+        # What no look ahead can find: the loss is no number after the first step.
+        "broken": {"files": ["methods/tcseg.yaml"], "settings": {"learning_rate": 1.0e30}},
         "supervised": content["methods"]["supervised"],
     }
     broken = tmp_path / "broken.yaml"
     broken.write_text(yaml.safe_dump(content), encoding="utf-8")
-    assert main(line(broken, phantoms, tmp_path / "runs", "--set", "max_steps=2")) == 1
+    options = ("--set", "max_steps=2", "--attempts", "1")
+    assert main(line(broken, phantoms, tmp_path / "runs", *options)) == 1
     said = capsys.readouterr().out
     assert "1 of 2 runs finished" in said
-    assert "failed: phantom-broken-labeled2-seed1: training: error: preset 'papr': no such name" in said
+    failed = "failed: phantom-broken-labeled2-seed1: training: NonFiniteLossError: non-finite loss at step 1"
+    assert failed in said
     assert (tmp_path / "runs/phantom-supervised-labeled2-seed1/cases_last.csv").is_file()
 
 

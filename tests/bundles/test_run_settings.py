@@ -198,14 +198,14 @@ def test_predictions_take_the_preprocessing_of_the_run_wherever_its_overlay_was(
     run([*TRAIN, str(mine)], **settings)
     deployment = load_deployment(BUNDLE, [folder / "last.pt"])
     names = [type(transform).__name__ for transform in deployment.transform.transforms]
-    assert names == ["LoadCased", "NormalizeIntensityd", "ScaleIntensityd"]
+    assert names == ["LoadCased", "Orientd", "NormalizeIntensityd", "ScaleIntensityd"]
     image = deployment.transform({"image": str(phantoms / "images" / "phantom_000.nii.gz")})["image"]
     assert (float(image.min()), float(image.max())) == pytest.approx((-0.5, 0.5))
     assert deployment.settings["amp"] == "off"  # of the run, and not bf16, of the overlay that it names
     # Away from its run, a checkpoint names its overlay.
     shutil.copy(folder / "last.pt", tmp_path / "last.pt")
     names = [type(t).__name__ for t in load_deployment(BUNDLE, [tmp_path / "last.pt"]).transform.transforms]
-    assert names == ["LoadCased", "NormalizeIntensityd"]
+    assert names == ["LoadCased", "Orientd", "NormalizeIntensityd"]
 
 
 def test_members_of_an_ensemble_with_other_preprocessing_are_refused(trained, moved):

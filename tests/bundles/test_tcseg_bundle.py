@@ -172,7 +172,8 @@ def test_overlay_trains_a_step_on_files_of_its_form(dataset, tmp_path):
 
     write_phantoms(tmp_path / "made", cases=6, seed=1, size=(40, 40, 32))
     data = tmp_path / "data"
-    if dataset == "custom":
+    own = dataset in ("custom", "hippocampus")
+    if own:
         shutil.copytree(tmp_path / "made", data)
     else:
         split = read_split(dataset)
@@ -181,7 +182,19 @@ def test_overlay_trains_a_step_on_files_of_its_form(dataset, tmp_path):
             (data / kind).mkdir(parents=True)
             for made, case in zip(sorted((tmp_path / "made" / kind).iterdir()), cases, strict=True):
                 shutil.copy(made, data / kind / f"{case}.nii.gz")
-    settings = {**TINY, "max_steps": 2, "test": 1 if dataset == "custom" else 0, "allow_missing": True}
+    settings = {**TINY, "max_steps": 2, "test": 1 if own else 0, "allow_missing": True}
+    if dataset == "hippocampus":  # there is no published split
+        items = [
+            {kind[:-1]: str(data / kind / f"phantom_{n:03}.nii.gz") for kind in ("images", "labels")}
+            for n in range(6)
+        ]
+        lists = {
+            "training": items[:2],
+            "unlabeled": [i["image"] for i in items[2:4]],
+            "validation": items[4:],
+        }
+        (tmp_path / "d.json").write_text(json.dumps(lists))
+        settings |= {"datalist_file": str(tmp_path / "d.json"), "num_classes": 2}
     run(
         ["train.yaml", f"datasets/{dataset}.yaml"],
         **{**settings, "dataset_dir": str(data), "run_dir": str(tmp_path / "run")},
