@@ -138,3 +138,13 @@ def test_bad_input_ends_the_bundle_with_one_line_and_status_2(tmp_path, option, 
     assert last.startswith(line)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_every_test_that_the_corrections_name_exists():
+    text = (ROOT / "docs" / "corrections.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 20
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in sorted(named) if f"def {name}(" not in written] == []
+    files = set(re.findall(r"`(tests/[\w./]+)`", text))
+    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []

@@ -23,6 +23,7 @@ from medssl.methods.tcseg_rules import (
     Pair,
     PaperRule,
     ReferenceRule,
+    Rule,
     Views,
     views_of,
 )
@@ -126,7 +127,7 @@ class TCSeg(Method):
         }
         self.network = network
         self.teacher = Teacher(network, alpha=alpha)
-        self.rule: ReferenceRule | PaperRule
+        self.rule: Rule
         if preset == "reference":
             self.rule = ReferenceRule(**axes, accumulate=accumulate_calibration)
         else:

@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from medssl.reliability import (
     mean_view,
     prototype_affinity,
 )
+from medssl.reliability.measures import Norm
 
 MissingPrototype = Literal["zero", "fallback", "exclude"]
 Pair = tuple[Tensor, Tensor]
@@ -116,10 +117,33 @@ class Rule(ABC):
     use_confidence: bool
     use_uncertainty: bool
 
+    norm: ClassVar[Norm]
+    """Of the disagreement between two views."""
+    feature_tolerance: ClassVar[float]
+    """Tolerance of two affinities, in units of ``tau``."""
+    ramp: ClassVar[SigmoidRamp]
+    """Weight of the unlabelled losses."""
+    warmup: ClassVar[int]
+    """Steps before images are mixed."""
+    supervised_weight: ClassVar[float]
+    """Factor of the sum over both decoders."""
+    weighted_pseudo_labels: ClassVar[bool]
+    """Whether a voxel weighs as much as its label is probable."""
+    pastes_boxes: ClassVar[bool]
+    """Whether boxes are pasted, every second pair the other way round, and not the region itself."""
+
     @property
-    @abstractmethod
     def axes(self) -> DualAxis:
         """Tolerances and norm of the two axes."""
+        return DualAxis(
+            tau=self.tau,
+            tau_min=self.tau_min,
+            tau_max=self.tau_max,
+            feature_tau=self.feature_tolerance * self.tau,
+            norm=self.norm,
+            use_confidence=self.use_confidence,
+            use_uncertainty=self.use_uncertainty,
+        )
 
     @abstractmethod
     def prototype_voxels(self, p: Pair) -> Pair:
@@ -132,6 +156,10 @@ class Rule(ABC):
     @abstractmethod
     def calibration(self, views: Views) -> Tensor:
         """The calibration loss over labelled and unlabelled images."""
+
+    @abstractmethod
+    def mixing_weight(self, ramp: float) -> float:
+        """Weight of the mixing loss, where the other unlabelled losses have ``ramp``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,24 +177,13 @@ class ReferenceRule(Rule):
 
     accumulate: bool = True
 
+    norm = "max"
+    feature_tolerance = 2.0  # cosines range twice as far as probabilities
     ramp = SigmoidRamp(1.0, 6000, 150)
     warmup = 100  # the published loop counts from 1 and asks for more than 100
     supervised_weight = 0.25
     weighted_pseudo_labels = True
     pastes_boxes = True
-
-    @property
-    def axes(self) -> DualAxis:
-        """Largest difference of a class; affinities, which range twice as far, may differ by ``2 tau``."""
-        return DualAxis(
-            tau=self.tau,
-            tau_min=self.tau_min,
-            tau_max=self.tau_max,
-            feature_tau=2 * self.tau,
-            norm="max",
-            use_confidence=self.use_confidence,
-            use_uncertainty=self.use_uncertainty,
-        )
 
     def prototype_voxels(self, p: Pair) -> Pair:
         """Each decoder by its own confidence.
@@ -240,22 +257,13 @@ class PaperRule(Rule):
     threshold has the symbol of the tolerance).
     """
 
+    norm = "l1"
+    feature_tolerance = 1.0
     ramp = SigmoidRamp(1.0, 0)
     warmup = 0
     supervised_weight = 1.0
     weighted_pseudo_labels = False
     pastes_boxes = False
-
-    @property
-    def axes(self) -> DualAxis:
-        """L1 distances over all classes, one tolerance (eq. 7, 8)."""
-        return DualAxis(
-            tau=self.tau,
-            tau_min=self.tau_min,
-            tau_max=self.tau_max,
-            use_confidence=self.use_confidence,
-            use_uncertainty=self.use_uncertainty,
-        )
 
     def prototype_voxels(self, p: Pair) -> Pair:
         """Both decoders by the confidence of their mean (eq. 10)."""

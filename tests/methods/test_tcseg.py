@@ -106,7 +106,7 @@ def test_presets_take_their_published_schedules(network):
     assert reference.ramp(6000) == 1
     assert paper.ramp(1) == 1
     assert (reference.warmup, paper.warmup) == (100, 0)
-    assert (reference.rule.axes.feature_tau, paper.rule.axes.feature_tau) == (0.1, None)
+    assert (reference.rule.axes.feature_tau, paper.rule.axes.feature_tau) == (0.1, 0.05)
     assert (reference.rule.axes.norm, paper.rule.axes.norm) == ("max", "l1")
     assert (reference.missing_prototype, paper.missing_prototype) == ("zero", "fallback")
 
