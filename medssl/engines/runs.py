@@ -28,6 +28,13 @@ Selection = Literal["validation", "test-oracle", "none"]
 Status = Literal["running", "finished", "failed", "interrupted"]
 
 # Everything that a run may write; overwriting removes these and nothing else.
+SCORES = tuple(
+    f"{table}_{checkpoint}{subset}{suffix}"
+    for subset in ("", "_validation")
+    for table, suffix in (("cases", ".csv"), ("reliability", ".json"))
+    for checkpoint in ("best", "last")
+)
+"""What an evaluation writes into a run's folder."""
 RUN_FILES = (
     "run.json",
     "config.yaml",
@@ -35,14 +42,7 @@ RUN_FILES = (
     "logging.conf",
     "best.pt",
     "last.pt",
-    "cases_best.csv",
-    "cases_last.csv",
-    "cases_best_validation.csv",
-    "cases_last_validation.csv",
-    "reliability_best.json",
-    "reliability_last.json",
-    "reliability_best_validation.json",
-    "reliability_last_validation.json",
+    *SCORES,
     "pseudo_labels.csv",
     "log.jsonl",
 )
@@ -291,6 +291,8 @@ def _train(
             restore(checkpointer.last, trainer=trainer)
             logger.info("resumed from %s at step %d", checkpointer.last, trainer.state.iteration)
         started_at = trainer.state.iteration
+        if started_at < trainer.total_steps:
+            on_first_rank(lambda: _remove_scores(run.path))
         trainer.run()
     except KeyboardInterrupt:
         finish_run(run, status="interrupted", message=f"step {trainer.state.iteration}")
@@ -301,6 +303,12 @@ def _train(
     # A training that was complete before has nothing new to say about its cost.
     trained = trainer.state.iteration > started_at
     finish_run(run, cost=training_cost(trainer, checkpointer, run.path / "log.jsonl") if trained else None)
+
+
+def _remove_scores(folder: Path) -> None:
+    """Remove scores of earlier checkpoints, which would pass for those of the checkpoints to come."""
+    for name in SCORES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _refuse_difference(

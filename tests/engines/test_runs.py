@@ -314,6 +314,8 @@ def test_training_that_breaks_off_says_so_and_can_be_resumed(tmp_path, error, st
     record = run.read()
     assert (record["status"], record["message"]) == (status, message)
 
+    # Scored in between: these scores are not those of the checkpoints to come.
+    (tmp_path / "cases_last.csv").write_text("case,class,dice\n")
     start_run(tmp_path, **RUN, resume=True)
     resumed = tiny.make_trainer(seed=4)
     steps = []
@@ -321,6 +323,12 @@ def test_training_that_breaks_off_says_so_and_can_be_resumed(tmp_path, error, st
     run_training(resumed, run=run, checkpointer=Checkpointer(tmp_path), resume=True)
     assert steps == list(range(5, 13))
     assert run.read()["status"] == "finished"
+    assert not (tmp_path / "cases_last.csv").exists()
+    # A training that is complete keeps its scores.
+    (tmp_path / "cases_last.csv").write_text("case,class,dice\n")
+    start_run(tmp_path, **RUN, resume=True)
+    run_training(tiny.make_trainer(), run=run, checkpointer=Checkpointer(tmp_path), resume=True)
+    assert (tmp_path / "cases_last.csv").exists()
 
 
 def _git(folder, *arguments):
