@@ -32,6 +32,13 @@ def add_run(commands: Any) -> None:
         help="data folder of a data set; the name can be left out where there is only one",
     )
     parser.add_argument(
+        "--datalist",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="datalist of a data set, instead of one that the protocol file names",
+    )
+    parser.add_argument(
         "--devices", nargs="+", metavar="DEVICE", help="cpu or cuda:N, a run on each at a time"
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side on the CPU (default 1)")
@@ -68,11 +75,12 @@ def _run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) < 1:
             raise InputError(f"--{option}", f"{getattr(arguments, option)} is too few", "give 1 or more")
     protocol = read_protocol(arguments.file)
-    folders = _folders(arguments.dataset_dir, tuple(protocol.datasets))
+    datasets = tuple(protocol.datasets)
     runs = plan_runs(
         protocol,
         arguments.runs or Path("runs") / protocol.name,
-        dataset_dirs=folders,
+        dataset_dirs=_by_dataset("--dataset-dir", arguments.dataset_dir, datasets),
+        datalists=_by_dataset("--datalist", arguments.datalist, datasets),
         settings=_settings(arguments.set),
     )
     if arguments.only:
@@ -162,16 +170,16 @@ def _report(outcome: "Outcome") -> None:
     tqdm.write(line + (f": {outcome.message}" if outcome.message else ""))
 
 
-def _folders(given: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:
-    folders = {}
+def _by_dataset(option: str, given: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:
+    paths = {}
     for text in given:
-        name, mark, folder = text.partition("=")
+        name, mark, path = text.partition("=")
         if not mark:
             if len(datasets) > 1:
-                raise InputError(f"--dataset-dir {text}", "for which data set?", f"give {datasets[0]}=FOLDER")
-            name, folder = datasets[0], text
-        folders[name] = folder
-    return folders
+                raise InputError(f"{option} {text}", "for which data set?", f"give {datasets[0]}={text}")
+            name, path = datasets[0], text
+        paths[name] = path
+    return paths
 
 
 def _settings(given: Sequence[str]) -> dict[str, Any]:

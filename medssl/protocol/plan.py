@@ -160,6 +160,7 @@ def plan_runs(
     runs: str | Path,
     *,
     dataset_dirs: Mapping[str, str] | None = None,
+    datalists: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> list[PlannedRun]:
     """All runs of a protocol, seed by seed, so that what is cut short still holds every setting.
@@ -168,13 +169,14 @@ def plan_runs(
         protocol: from :func:`read_protocol`.
         runs: folder of the run folders.
         dataset_dirs: data folders by the protocol's names of the data sets.
+        datalists: datalists likewise, instead of the protocol's own.
         settings: override everything else.
 
     Raises:
-        InputError: a data set without a folder, an unknown data set, or two runs of one name.
+        InputError: a data set without a folder or datalist, an unknown data set, or two runs of one name.
     """
-    dataset_dirs = dict(dataset_dirs or {})
-    for name in dataset_dirs:
+    dataset_dirs, datalists = dict(dataset_dirs or {}), dict(datalists or {})
+    for name in (*dataset_dirs, *datalists):
         if name not in protocol.datasets:
             raise unknown_name("data set", name, tuple(protocol.datasets))
     planned: dict[str, PlannedRun] = {}
@@ -185,11 +187,12 @@ def plan_runs(
             setting = f"{method} {override}".strip()
             merged = {**protocol.settings, **data["settings"], **how["settings"], **more, **(settings or {})}
             folder = dataset_dirs.get(dataset, merged.get("dataset_dir"))
-            if folder is None and data["datalist"] is None:
+            datalist = datalists.get(dataset, data["datalist"])
+            if folder is None and datalist is None:
                 raise InputError(
                     protocol.path,
                     f"no folder for data set {dataset}",
-                    f"add --dataset-dir {dataset}=FOLDER, or name a datalist in the file",
+                    f"add --dataset-dir {dataset}=FOLDER or --datalist {dataset}=FILE",
                 )
             name = f"{slug(dataset)}-{slug(setting)}-labeled{labeled}-seed{seed}"
             if name in planned:
@@ -197,8 +200,8 @@ def plan_runs(
             path = (Path(runs) / name).absolute()
             if folder is not None:
                 merged["dataset_dir"] = str(Path(folder).absolute())
-            if data["datalist"] is not None:
-                merged["datalist_file"] = str(data["datalist"])
+            if datalist is not None:
+                merged["datalist_file"] = str(Path(datalist).absolute())
             merged["run_dir"] = str(path)
             merged |= {"setting": setting, "labeled": labeled, "seed": seed}
             planned[name] = PlannedRun(

@@ -107,6 +107,15 @@ def test_names_that_clash_and_data_that_is_not_named(tmp_path):
         plan_runs(protocol, tmp_path, dataset_dirs={"fantom": "x"})
 
 
+def test_a_datalist_can_be_given_with_the_command(tmp_path):
+    protocol = read_protocol(write(tmp_path))
+    runs = plan_runs(protocol, tmp_path, datalists={"phantom": "d.json"})
+    assert {run.settings["datalist_file"] for run in runs} == {str(Path("d.json").absolute())}
+    assert all("dataset_dir" not in run.settings for run in runs)
+    with pytest.raises(InputError, match="did you mean 'phantom'"):
+        plan_runs(protocol, tmp_path, datalists={"fantom": "d.json"})
+
+
 @pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
 def test_ready_protocols_name_overlays_and_switches_that_exist(path):
     from medssl.methods import TCSeg
