@@ -107,6 +107,8 @@ class LocalPool:
     def _started(self, process: subprocess.Popen[bytes]) -> None:
         with self._guard:
             self._processes = {p for p in self._processes if p.poll() is None} | {process}
+            if self._stop.is_set():  # interrupted between its start and this line
+                process.send_signal(signal.SIGINT)
 
     def _stop_all(self) -> None:
         """End what still runs, as Ctrl-C on a terminal would."""

@@ -227,6 +227,14 @@ def test_interrupting_a_pool_interrupts_its_processes(tmp_path):
     assert (tmp_path / "run/interrupted").exists()
 
 
+def test_a_process_that_starts_while_the_pool_stops_is_interrupted_too(tmp_path):
+    pool = LocalPool(["cpu"], threads=1)
+    pool._stop_all()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        pool._started(process)
+        assert process.wait(timeout=30) != 0
+
+
 def test_estimates_come_from_finished_runs_and_else_from_the_file(tmp_path):
     runs = [planned(tmp_path, f"run{n}", seed=n, minutes=4) for n in range(3)]
     other = planned(tmp_path, "other", setting="supervised", minutes=1)
