@@ -37,7 +37,7 @@ class SigmoidRamp:
         Args:
             steps: optimiser steps of the whole training.
         """
-        share = self(steps - 1) / self.weight if self.weight else 1.0
+        share = self(steps) / self.weight if self.weight else 1.0
         if share >= 0.5:
             return None
         # The published share of the training, 6,000 of 20,000 steps, in as many intervals.

@@ -34,6 +34,7 @@ def test_refuses_a_ramp_that_makes_no_sense(wrong):
 def test_a_training_that_the_ramp_fits_into_is_not_warned_of(steps):
     assert SigmoidRamp(1.0, 6000, 150).warning(steps) is None
     assert SigmoidRamp(1.0, 0).warning(1) is None
+    assert SigmoidRamp(1.0, 100, 150).warning(150) is None  # the last update, the 150th, has the whole weight
 
 
 @pytest.mark.parametrize(
