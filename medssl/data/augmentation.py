@@ -27,6 +27,7 @@ def mirrors_and_turns(
     patch_size: Sequence[int],
     axes: Sequence[int] = (0, 1, 2),
     lateral_classes: bool = False,
+    orientation: str | None = "RAS",
 ) -> Compose:
     """The mirrors and turns of a training, as one random transform of a cropped item.
 
@@ -38,12 +39,14 @@ def mirrors_and_turns(
         keys: keys to transform alike; an item may lack some.
         patch_size: sides of the patch in voxels.
         axes: axes that ``"random"`` flips.
-        lateral_classes: classes differ by side (left and right kidney): no flip along the first axis, which
-            runs from left to right in RAS orientation, and no turn, which would swap the sides as well.
+        lateral_classes: classes differ by side (left and right kidney): no flip along the axis that runs
+            between left and right, and no turn, which may swap the sides as well.
+        orientation: that of the scans, such as ``"RAS"``, which says which axis that is; None where every
+            scan keeps its own.
 
     Raises:
-        InputError: an unknown kind, or ``"published_rot_flip"`` of a patch that is not square, which would be
-            one fixed mirror image, or of lateral classes.
+        InputError: an unknown kind; ``"published_rot_flip"`` of a patch that is not square, which would be
+            one fixed mirror image, or of lateral classes; lateral classes in scans without an orientation.
     """
     if kind not in get_args(Flips):
         raise unknown_name("flips", str(kind), get_args(Flips))
@@ -56,10 +59,22 @@ def mirrors_and_turns(
             raise InputError("flips=published_rot_flip", fault, "use flips=random")
         turn = RandRotate90d(keys, prob=0.75, max_k=3, allow_missing_keys=True)
         return Compose([turn, Flipd(keys, spatial_axis=0, allow_missing_keys=True)])
-    flipped = [axis for axis in axes if not (lateral_classes and axis == 0)]
+    lateral = _lateral_axis(orientation) if lateral_classes else None
+    flipped = [axis for axis in axes if axis != lateral]
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in flipped]
     turns = [RandTurnSquared(keys)] if square and not lateral_classes else []
     return Compose([*flips, *turns])
+
+
+def _lateral_axis(orientation: str | None) -> int:
+    """The axis that runs between left and right."""
+    if orientation is None:
+        raise InputError(
+            "lateral_classes",
+            "which axis runs from left to right is not known",
+            "set orientation, such as RAS",
+        )
+    return next(axis for axis, code in enumerate(orientation.upper()) if code in "LR")
 
 
 class RandTurnSquared(RandRotate90d):  # type: ignore[misc]
