@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from monai.config import KeysCollection
 from monai.transforms import Compose, Flipd, RandFlipd, RandRotate90d
 
+from medssl.data.orientation import parse_orientation
 from medssl.errors import InputError, unknown_name
 
 Flips = Literal["random", "published_rot_flip", "none"]
@@ -68,13 +69,14 @@ def mirrors_and_turns(
 
 def _lateral_axis(orientation: str | None) -> int:
     """The axis that runs between left and right."""
-    if orientation is None:
+    letters = parse_orientation(orientation)
+    if letters is None:
         raise InputError(
             "lateral_classes",
             "which axis runs from left to right is not known",
             "set orientation, such as RAS",
         )
-    return next(axis for axis, code in enumerate(orientation.upper()) if code in "LR")
+    return next(axis for axis, code in enumerate(letters) if code in "LR")
 
 
 class RandTurnSquared(RandRotate90d):  # type: ignore[misc]

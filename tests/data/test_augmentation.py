@@ -58,8 +58,9 @@ def test_lateral_classes_know_the_axis_from_the_orientation():
     scan = torch.arange(18.0).reshape(1, 3, 3, 2)
     drawn = images_of(scan, kind="random", lateral_classes=True, orientation="PIR")
     assert set(drawn) == {mirrored(scan, (*axes, 1)) for axes in product((1, -1), repeat=2)}
-    with pytest.raises(InputError, match="set orientation"):
-        mirrors_and_turns("random", patch_size=(3, 3, 2), lateral_classes=True, orientation=None)
+    for none in (None, "null"):  # as a command line leaves it
+        with pytest.raises(InputError, match="set orientation"):
+            mirrors_and_turns("random", patch_size=(3, 3, 2), lateral_classes=True, orientation=none)
 
 
 def test_the_published_one_draws_the_four_reflections_and_never_the_scan():
