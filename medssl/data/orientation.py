@@ -92,10 +92,11 @@ def _letters(orientation: str) -> str:
 def storage_order(affine: Affine, orientation: str) -> StorageOrder:
     """The order in which a volume of this affine is stored, seen from ``orientation``.
 
-    Each anatomical axis belongs to one stored axis such that the cosines of the three angles sum to the most.
-    That does not depend on the order of the axes, as nibabel's ``io_orientation`` (and with it MONAI's
-    ``Orientation``) does for doubly oblique scans, which gives the first of two axes that compete the better
-    place. Where two assignments are equally good (turned by 45 degrees), rounding decides.
+    Each anatomical axis belongs to one stored axis such that the cosines of the three angles sum to the most,
+    whatever the order of the axes. nibabel's ``io_orientation``, and with it MONAI's ``Orientation``, serves
+    the stored axes one after the other; before nibabel 5.4, which medssl allows, in the order in which they
+    are stored, so that storage order decides where two of a doubly oblique scan compete. Where two
+    assignments are equally good (turned by 45 degrees), rounding decides.
 
     Args:
         affine: ``(4, 4)`` voxel to RAS in mm.
