@@ -19,7 +19,7 @@ from medssl.commands.predict import add_predict
 from medssl.commands.protocol import add_protocol
 from medssl.commands.review import add_review
 from medssl.commands.robustness import add_robustness
-from medssl.errors import InputError, find_input_error, unknown_name
+from medssl.common.errors import InputError, find_input_error, unknown_name
 
 Subparsers = Any  # argparse keeps the type private
 
@@ -39,7 +39,7 @@ def add_info(commands: Subparsers) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from medssl.environment import describe
+    from medssl.common.environment import describe
 
     facts = describe()
     if arguments.json:
@@ -65,8 +65,8 @@ def add_phantom(commands: Subparsers) -> None:
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
-    from medssl.data.phantom_set import write_phantoms
-    from medssl.data.phantoms import SIZE, SPACING
+    from medssl.data.preparing.phantom_set import write_phantoms
+    from medssl.data.preparing.phantoms import SIZE, SPACING
 
     names = write_phantoms(
         arguments.out,

@@ -25,8 +25,9 @@ from plain_tcseg import plain_step, plain_teacher_update
 from scipy import ndimage
 from torch import Tensor, nn
 
-from medssl.engines import SlidingWindowProbabilities, deployable
-from medssl.engines.precision import autocast
+from medssl.common.precision import autocast
+from medssl.inference.deployable import deployable
+from medssl.inference.sliding_window import SlidingWindowProbabilities
 from medssl.methods import Batch, SigmoidRamp, TCSeg
 from medssl.metrics import segmentation_scores
 from medssl.networks import DualDecoderVNet, VNet

@@ -15,7 +15,8 @@ import torch
 from monai.transforms import Compose, NormalizeIntensityd, Spacingd
 
 from medssl.data import LoadCased
-from medssl.engines import SlidingWindowProbabilities, load_checkpoint
+from medssl.inference.checkpoints import load_checkpoint
+from medssl.inference.sliding_window import SlidingWindowProbabilities
 from medssl.methods import TCSeg
 from medssl.networks import DualDecoderVNet
 from medssl.reliability import confidence, entropy, perturbation_region

@@ -19,11 +19,11 @@ from benchmark import high_water
 from monai.transforms import Compose, ScaleIntensityRanged
 
 from medssl.data import LoadCased
-from medssl.engines import deployable
-from medssl.engines.predictor import Predictor
+from medssl.inference.deployable import deployable
+from medssl.inference.predictor import Predictor
 from medssl.networks import VNet
 from medssl.review import write_review_package
-from medssl.review.tables import segment_classes
+from medssl.review.segments import segment_classes
 
 SPACING = (0.8, 0.8, 1.0)
 

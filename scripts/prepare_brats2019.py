@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl.data.prepare import (
+from medssl.common.errors import InputError
+from medssl.data.preparing.prepare import (
     Outcome,
     Prepared,
     Recipe,
@@ -21,7 +22,6 @@ from medssl.data.prepare import (
     run_script,
     walk,
 )
-from medssl.errors import InputError
 
 SUFFIXES = (".nii.gz", ".nii")
 FLAIR = tuple(f"_flair{suffix}" for suffix in SUFFIXES)

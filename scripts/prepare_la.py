@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from medssl.data.prepare import (
+from medssl.common.errors import InputError
+from medssl.data.preparing.prepare import (
     Outcome,
     Prepared,
     Recipe,
@@ -23,8 +24,7 @@ from medssl.data.prepare import (
     run_script,
     walk,
 )
-from medssl.data.reference_roi import reference_box
-from medssl.errors import InputError
+from medssl.data.preparing.reference_roi import reference_box
 
 H5_SPACING = 0.625
 """Millimetres; HDF5 files do not say it."""

@@ -13,9 +13,17 @@ from pathlib import Path
 import numpy as np
 from monai.apps import DecathlonDataset
 
+from medssl.common.errors import InputError, unknown_name
 from medssl.data import case_name
-from medssl.data.prepare import Outcome, Prepared, Recipe, load_case, parser_for, prepare_set, run_script
-from medssl.errors import InputError, unknown_name
+from medssl.data.preparing.prepare import (
+    Outcome,
+    Prepared,
+    Recipe,
+    load_case,
+    parser_for,
+    prepare_set,
+    run_script,
+)
 
 
 def find(root: Path, task: str, *, download: bool) -> tuple[dict[str, dict[str, str]], list[str]]:

@@ -21,21 +21,13 @@ from monai.data import MetaTensor
 from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 
+from medssl.common.errors import InputError
 from medssl.data import LoadCased
-from medssl.data.alignment import align_label
 from medssl.data.checks.findings import refuse
 from medssl.data.checks.volumes import grid_faults
-from medssl.data.layout import is_dicom_folder
-from medssl.data.prepare import (
-    Outcome,
-    Prepared,
-    Recipe,
-    parser_for,
-    prepare_set,
-    run_script,
-    walk,
-)
-from medssl.errors import InputError
+from medssl.data.lists.layout import is_dicom_folder
+from medssl.data.preparing.prepare import Outcome, Prepared, Recipe, parser_for, prepare_set, run_script, walk
+from medssl.data.reading.alignment import align_label
 
 WINDOW = (-125.0, 275.0)
 """Hounsfield units: level 75, width 400."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from medssl.cli import main
-from medssl.data.phantom_set import write_phantoms
+from medssl.data.preparing.phantom_set import write_phantoms
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bundles" / "tcseg" / "docs" / "README.md"]
 DOCS += sorted((ROOT / "docs").rglob("*.md"))
 TINY = "--width 2 --patch_size [32,32,16] --stride [16,16,16] --device cpu"

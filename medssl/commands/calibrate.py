@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 
 def add_calibrate(commands: Any) -> None:
@@ -27,14 +27,14 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
+    from medssl.common.errors import unknown_name
+    from medssl.common.precision import Precision, autocast
     from medssl.data import load_datalist
-    from medssl.data.datalist import LISTS
-    from medssl.engines.deployment import load_deployment
-    from medssl.engines.precision import Precision, autocast
-    from medssl.engines.streaming import stream_windows
-    from medssl.engines.temperature import calibration_file, fit_temperature, save_temperature
-    from medssl.engines.trained import refuse_training_cases
-    from medssl.errors import unknown_name
+    from medssl.data.lists.datalist import LISTS
+    from medssl.evaluation.trained import refuse_training_cases
+    from medssl.inference.deployment import load_deployment
+    from medssl.inference.temperature import calibration_file, fit_temperature, save_temperature
+    from medssl.inference.windows import stream_windows
 
     if arguments.list not in LISTS:
         raise unknown_name("list", arguments.list, LISTS)

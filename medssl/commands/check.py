@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     if arguments.report:
-        from medssl.review.dataset_report import prepare_report_folder
+        from medssl.reports.dataset import prepare_report_folder
 
         prepare_report_folder(arguments.report)
     result = check_datalist(
@@ -85,8 +85,8 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         _print_tables(result)
     if arguments.report:
-        from medssl.files import write_text
-        from medssl.review.dataset_report import write_dataset_report
+        from medssl.common.files import write_text
+        from medssl.reports.dataset import write_dataset_report
 
         written = write_dataset_report(arguments.report, result)
         facts = Path(arguments.report) / "check.json"
@@ -140,7 +140,7 @@ def _print_tables(result: "CheckResult") -> None:
 
 
 def _print_findings(findings: Sequence["Finding"]) -> None:
-    from medssl.data.layout import name_some
+    from medssl.data.lists.layout import name_some
 
     width = max(shutil.get_terminal_size((WIDTH, 24)).columns, 80)
     longest = max([4, *(len(finding.case) for finding in findings)])

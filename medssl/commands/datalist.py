@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 EXAMPLES = """\
 a published split:  medssl datalist --dataset la --data DIR --labeled 8 --validation 8 --out d.json
@@ -66,7 +66,7 @@ def add_datalist(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from medssl.files import write_text
+    from medssl.common.files import write_text
 
     out = Path(arguments.out)
     if out.exists() and not arguments.overwrite:
@@ -146,7 +146,7 @@ def _print_summary(out: Path, datalist: dict[str, Any]) -> None:
 
 def _rows(datalist: dict[str, Any]) -> list[dict[str, str]]:
     """Rows of a table: each list's cases, patients, and median and range of its label volumes in ml."""
-    from medssl.data.datalist import LISTS
+    from medssl.data.lists.datalist import LISTS
 
     patients: dict[str, str] = datalist.get("patients", {})
     volumes: dict[str, float] = datalist.get("label_ml", {})

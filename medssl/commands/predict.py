@@ -5,7 +5,7 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 
 def add_predict(commands: Any) -> None:
@@ -57,11 +57,12 @@ def add_predict(commands: Any) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     import torch
 
-    from medssl.engines.deployment import load_deployment
-    from medssl.engines.predictor import Predictor, Uncertainty
+    from medssl.inference.checkpoints import model_record
+    from medssl.inference.deployment import load_deployment
+    from medssl.inference.predictor import Predictor, Uncertainty
     from medssl.review.case import PackageOptions
-    from medssl.review.package import model_record, write_review_package
-    from medssl.review.tables import segment_classes
+    from medssl.review.package import write_review_package
+    from medssl.review.segments import segment_classes
 
     items = scans_of(arguments.input, lists=arguments.lists, cases=arguments.cases)
     uncertainty: Uncertainty = arguments.uncertainty or (
@@ -122,7 +123,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 def _temperature(arguments: argparse.Namespace) -> float:
     """What was asked for, or the stored one; members of an ensemble have none of their own."""
-    from medssl.engines.temperature import stored_temperature
+    from medssl.inference.temperature import stored_temperature
 
     if arguments.temperature is not None:
         if not arguments.temperature > 0:
@@ -137,10 +138,10 @@ def scans_of(source: str, *, lists: list[str], cases: list[str] | None) -> list[
     Raises:
         InputError: nothing there, an unknown list, or a case that is not there.
     """
+    from medssl.common.errors import unknown_name
     from medssl.data import list_scans, load_datalist
-    from medssl.data.datalist import LISTS
-    from medssl.data.layout import case_name
-    from medssl.errors import unknown_name
+    from medssl.data.lists.datalist import LISTS
+    from medssl.data.lists.layout import case_name
 
     path = Path(source)
     if path.suffix.lower() == ".json":
@@ -156,7 +157,7 @@ def scans_of(source: str, *, lists: list[str], cases: list[str] | None) -> list[
         return [item for item in found if not cases or item["case"] in cases]
     if path.is_file():
         return [{"case": case_name(path), "image": str(path.absolute())}]
-    from medssl.data.layout import is_dicom_folder
+    from medssl.data.lists.layout import is_dicom_folder
 
     if is_dicom_folder(path):
         return [{"case": path.name, "image": str(path.absolute())}]

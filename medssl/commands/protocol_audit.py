@@ -26,7 +26,7 @@ def add_audit(commands: Any) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from medssl.protocol.audit import audit, checkable, read_statistics
+    from medssl.protocol.audit.feasibility import audit, checkable, read_statistics
 
     settings = read_statistics(arguments.table)
     findings = audit(settings)

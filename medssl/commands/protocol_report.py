@@ -28,7 +28,7 @@ def add_report(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from medssl.protocol.report import make_report, write_report
+    from medssl.protocol.report.build import make_report, write_report
 
     report = make_report(
         arguments.runs,
@@ -53,7 +53,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _print_place(report: Any, place: Any) -> None:
-    from medssl.protocol.tables import heading, number, records
+    from medssl.protocol.report.text_tables import heading, number, records
 
     summary = report.frames["summary"]
     chosen = summary["metric"].eq(report.metric) & summary["dataset"].eq(place.dataset)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 if TYPE_CHECKING:
-    from medssl.protocol.job import Outcome, State
-    from medssl.protocol.plan import PlannedRun
+    from medssl.protocol.running.job import Outcome, State
+    from medssl.protocol.running.plan import PlannedRun
 
 
 def add_run(commands: Any) -> None:
@@ -67,9 +67,9 @@ def add_run(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from medssl.protocol.job import state
-    from medssl.protocol.plan import plan_runs, read_protocol
-    from medssl.protocol.preflight import check_runs
+    from medssl.protocol.running.job import state
+    from medssl.protocol.running.plan import plan_runs, read_protocol
+    from medssl.protocol.running.preflight import check_runs
 
     for option in ("jobs", "attempts"):
         if getattr(arguments, option) < 1:
@@ -114,8 +114,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _execute(
     arguments: argparse.Namespace, runs: Sequence["PlannedRun"], devices: Sequence[str]
 ) -> list["Outcome"]:
-    from medssl.protocol.local import LocalPool
-    from medssl.protocol.ray_pool import RayPool
+    from medssl.protocol.running.local import LocalPool
+    from medssl.protocol.running.ray_pool import RayPool
 
     if arguments.ray:
         threads = arguments.threads or 1
@@ -136,8 +136,8 @@ def _execute(
 
 
 def _print_plan(runs: Sequence["PlannedRun"], states: Mapping[str, "State"], *, side_by_side: int) -> None:
-    from medssl.protocol.estimate import duration, expected_seconds
-    from medssl.protocol.job import last_step
+    from medssl.protocol.running.estimate import duration, expected_seconds
+    from medssl.protocol.running.job import last_step
 
     expected = expected_seconds(runs, states)
     width = max(len(run.name) for run in runs)
@@ -164,7 +164,7 @@ def _print_plan(runs: Sequence["PlannedRun"], states: Mapping[str, "State"], *, 
 def _report(outcome: "Outcome") -> None:
     from tqdm import tqdm
 
-    from medssl.protocol.estimate import duration
+    from medssl.protocol.running.estimate import duration
 
     line = f"{outcome.name}  {outcome.state} after {duration(outcome.seconds)}"
     tqdm.write(line + (f": {outcome.message}" if outcome.message else ""))

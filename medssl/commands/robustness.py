@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 
 def add_robustness(commands: Any) -> None:
@@ -34,16 +34,16 @@ def add_robustness(commands: Any) -> None:
 def _robustness(arguments: argparse.Namespace) -> int:
     import torch
 
+    from medssl.common.errors import unknown_name
+    from medssl.common.files import write_text
     from medssl.data import LoadCased, load_datalist
     from medssl.data.corruptions import VOLUME_CORRUPTIONS
-    from medssl.data.datalist import LISTS
-    from medssl.engines.deployment import load_deployment
-    from medssl.engines.predictor import Predictor
-    from medssl.engines.robustness import cells_of, measure_robustness
-    from medssl.engines.trained import refuse_training_cases
-    from medssl.errors import unknown_name
-    from medssl.files import write_text
-    from medssl.review.robustness_report import robustness_identity, write_robustness
+    from medssl.data.lists.datalist import LISTS
+    from medssl.evaluation.scan_robustness import cells_of, measure_robustness
+    from medssl.evaluation.trained import refuse_training_cases
+    from medssl.inference.deployment import load_deployment
+    from medssl.inference.predictor import Predictor
+    from medssl.reports.robustness import robustness_identity, write_robustness
 
     if arguments.list not in LISTS:
         raise unknown_name("list", arguments.list, LISTS)

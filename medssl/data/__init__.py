@@ -1,21 +1,26 @@
 """Data: case lists, datalists, loading with checks, and two-stream batches."""
 
-from medssl.data.augmentation import mirrors_and_turns
-from medssl.data.batches import SeededDataset, TwoStreamLoader, collate_two_stream, two_stream_loader
+from medssl.data.batches.augmentation import mirrors_and_turns
+from medssl.data.batches.loader import (
+    SeededDataset,
+    TwoStreamLoader,
+    collate_two_stream,
+    two_stream_loader,
+)
+from medssl.data.batches.sampling import TwoStreamBatchSampler
 from medssl.data.checks.labels import validate_labels
 from medssl.data.checks.lists import validate_datalist
-from medssl.data.contents import contents_sha256
-from medssl.data.datalist import Datalist, build_datalist
-from medssl.data.datalist_file import load_datalist, training_datalist
-from medssl.data.layout import case_name, list_scans
-from medssl.data.loading import LoadCased
-from medssl.data.orientation import Orientd, preprocessing
-from medssl.data.own_splits import build_own_datalist
-from medssl.data.readers import DicomSeriesReader, H5Reader, SimpleITKReader
-from medssl.data.reference_roi import add_reference_boxes
-from medssl.data.sampling import TwoStreamBatchSampler
-from medssl.data.splits import Split, read_split, split_names, split_sha256
-from medssl.data.transforms import CropToBoxd, NormalizeByForegroundd
+from medssl.data.lists.contents import contents_sha256
+from medssl.data.lists.datalist import Datalist, build_datalist
+from medssl.data.lists.datalist_file import load_datalist, training_datalist
+from medssl.data.lists.layout import case_name, list_scans
+from medssl.data.lists.own_splits import build_own_datalist
+from medssl.data.lists.published_splits import Split, read_split, split_names, split_sha256
+from medssl.data.preparing.reference_roi import add_reference_boxes
+from medssl.data.reading.loading import LoadCased
+from medssl.data.reading.orientation import Orientd, preprocessing
+from medssl.data.reading.readers import DicomSeriesReader, H5Reader, SimpleITKReader
+from medssl.data.reading.transforms import CropToBoxd, NormalizeByForegroundd
 
 __all__ = [
     "CropToBoxd",

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from medssl.errors import InputError, unknown_name
+from medssl.common.errors import InputError, unknown_name
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.ramps import SigmoidRamp
 from medssl.methods.supervised import Supervised

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.errors import InputError, unknown_name
+from medssl.common.errors import InputError, unknown_name
 from medssl.losses import Over, cross_entropy, dice_loss, negative_loss, positive_loss
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.mixing import centred_boxes, random_boxes

@@ -9,10 +9,7 @@ from medssl.metrics.calibration import (
     adaptive_calibration_error,
     expected_calibration_error,
 )
-from medssl.metrics.reliability import (
-    RELIABILITY_NAMES,
-    ReliabilityMetrics,
-)
+from medssl.metrics.reliability_summary import RELIABILITY_NAMES, ReliabilityMetrics
 from medssl.metrics.segmentation import (
     EMPTY_POLICY,
     SegmentationScores,
@@ -25,18 +22,14 @@ from medssl.metrics.segmentation import (
     segmentation_scores,
     surface_dice,
 )
-from medssl.metrics.selection import (
+from medssl.metrics.selection_quality import (
     ClassSelectionCounts,
     SelectionCounts,
     SelectionQuality,
     false_positive_rate_at,
     selection_quality,
 )
-from medssl.metrics.selective import (
-    RiskCoverage,
-    area_under_risk_coverage,
-    risk_coverage_curve,
-)
+from medssl.metrics.selective import RiskCoverage, area_under_risk_coverage, risk_coverage_curve
 from medssl.metrics.uncertainty import (
     MeanIoU,
     UncertaintyPair,

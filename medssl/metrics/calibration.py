@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from medssl.metrics.streaming import ArrayLike, Streaming, images_of, ratio, valid
+from medssl.metrics.pooled import ArrayLike, Streaming, images_of, ratio, valid
 
 CalibrationNorm = Literal["l1", "l2", "max"]
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from medssl.metrics.streaming import ArrayLike, Streaming, images_of, valid
+from medssl.metrics.pooled import ArrayLike, Streaming, images_of, valid
 
 
 def risk_coverage_curve(confidence: Sequence[float], risk: Sequence[float]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from medssl.metrics.streaming import ArrayLike, Streaming, images_of, ratio, valid
+from medssl.metrics.pooled import ArrayLike, Streaming, images_of, ratio, valid
 from medssl.reliability import entropy
 
 Protocol = Literal["principled", "landgraf2025"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 STAGES = 5
 STRIDE = 2 ** (STAGES - 1)
@@ -100,7 +100,7 @@ def _check_arguments(in_channels: int, num_classes: int, width: int, dropout: fl
 
 
 def check_patch_size(patch_size: Sequence[int]) -> None:
-    """Raise an :class:`~medssl.errors.InputError` for a patch that the four down-samplings cannot halve."""
+    """Raise an :class:`~medssl.methods.InputError` for a patch that the four down-samplings cannot halve."""
     if len(patch_size) != 3 or any(size < STRIDE or size % STRIDE for size in patch_size):
         if len(patch_size) == 3:
             near = "x".join(str(max(STRIDE, round(size / STRIDE) * STRIDE)) for size in patch_size)

@@ -1,10 +1,11 @@
 """The reliability engine: which pseudo-labels may be believed, in 2D and 3D, for any number of classes."""
 
-from medssl.reliability.dual_axis import DualAxis, DualAxisReliability, Quadrants
 from medssl.reliability.measures import confidence, disagreement, entropy, mean_view
 from medssl.reliability.perturbation import perturbation_region
 from medssl.reliability.prototypes import class_prototypes, prototype_affinity
-from medssl.reliability.selection import ConfidenceThreshold, Selection, Selector
+from medssl.reliability.selectors.base import Selection, Selector
+from medssl.reliability.selectors.dual_axis import DualAxis, DualAxisReliability, Quadrants
+from medssl.reliability.selectors.threshold import ConfidenceThreshold
 
 __all__ = [
     "ConfidenceThreshold",

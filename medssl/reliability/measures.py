@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from medssl.errors import unknown_name
+from medssl.common.errors import unknown_name
 
 Norm = Literal["l1", "max"]
 

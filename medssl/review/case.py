@@ -17,16 +17,16 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from medssl import __version__
-from medssl.engines.predictor import FORMULAS, Prediction, Predictor
-from medssl.errors import InputError
-from medssl.files import write_text
+from medssl.common.errors import InputError
+from medssl.common.files import write_text
+from medssl.inference.predictor import FORMULAS, Prediction, Predictor
 from medssl.review.maps import write_like
+from medssl.review.measurements import CaseStatistics, case_statistics
 from medssl.review.names import ReviewNames
-from medssl.review.page import RESEARCH_USE
 from medssl.review.picture import for_display, write_review_picture
 from medssl.review.segmentations import is_sheared, write_dicom_seg, write_seg_nrrd
-from medssl.review.statistics import CaseStatistics, case_statistics
-from medssl.review.tables import SegmentClass
+from medssl.review.segments import SegmentClass
+from medssl.review.worklist_page import RESEARCH_USE
 
 logger = logging.getLogger(__name__)
 

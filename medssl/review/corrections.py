@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medssl.common.errors import InputError
+from medssl.common.files import write_text
 from medssl.data import load_datalist
-from medssl.data.datalist import LISTS, with_split_hash
-from medssl.errors import InputError
-from medssl.files import write_text
+from medssl.data.lists.datalist import LISTS, with_split_hash
 from medssl.review.triage import find_label, load_on_grid
 from medssl.review.worklist import read_side_cars
 

@@ -10,8 +10,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
-from medssl.errors import InputError
-from medssl.files import atomic_path
+from medssl.common.errors import InputError
+from medssl.common.files import atomic_path
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MAPS = {"seg": "label_map", "confidence": "confidence", "uncertainty": "uncertainty"}
@@ -84,7 +84,7 @@ class MapWriter:
     """Writes ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and ``<case>_uncertainty.nii.gz``.
 
     For every item of an evaluator's output, which holds ``case``, ``image`` with its file's name and affine,
-    and the maps of :class:`medssl.engines.ScanEvaluator`. A file of a case that exists already stops the
+    and the maps of :class:`medssl.inference.ScanEvaluator`. A file of a case that exists already stops the
     evaluation before any of that case is written.
 
     Args:

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from medssl import __version__
-from medssl.errors import InputError
-from medssl.files import write_text
+from medssl.common.errors import InputError
+from medssl.common.files import write_text
 
 FLAT = {
     "segmentation": "{case}_seg.nii.gz",

@@ -1,6 +1,5 @@
 """From a folder of scans to a folder that a clinician can review."""
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -12,14 +11,15 @@ from typing import Any
 from monai.transforms import Compose
 from tqdm import tqdm
 
+from medssl.common.errors import InputError, find_input_error
 from medssl.data import Orientd
-from medssl.engines.predictor import Predictor
-from medssl.errors import InputError, find_input_error
+from medssl.inference.checkpoints import model_record
+from medssl.inference.predictor import Predictor
 from medssl.review.case import PackageOptions, review_case
 from medssl.review.names import ReviewNames
-from medssl.review.page import write_index
-from medssl.review.tables import SegmentClass, segment_classes, write_label_tables
+from medssl.review.segments import SegmentClass, segment_classes, write_label_tables
 from medssl.review.worklist import read_side_cars, worklist_rows, write_worklist
+from medssl.review.worklist_page import write_index
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +39,6 @@ class PackageResult:
     predicted: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-
-
-def model_record(checkpoints: Sequence[str | Path]) -> list[dict[str, str]]:
-    """Name and SHA-256 of every checkpoint."""
-    record = []
-    for path in map(Path, checkpoints):
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        record.append({"file": path.name, "run": path.absolute().parent.name, "sha256": digest})
-    return record
 
 
 def write_review_package(
@@ -74,7 +64,7 @@ def write_review_package(
         transform: the preprocessing; its first transform loads the image.
         predictor: the model.
         classes: names and colours of the segmented classes.
-        model: of :func:`model_record`.
+        model: of :func:`medssl.inference.checkpoints.model_record`.
         options: see :class:`PackageOptions`.
 
     Raises:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from medssl.engines.predictor import Prediction
-from medssl.files import atomic_path
-from medssl.review.tables import SegmentClass
+from medssl.common.files import atomic_path
+from medssl.inference.predictor import Prediction
+from medssl.review.segments import SegmentClass
 
 HEAT = "inferno"
 """Colour map of uncertainty from 0 to 1: perceptually uniform, the same in every picture."""

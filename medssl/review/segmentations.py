@@ -11,10 +11,10 @@ from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 
 from medssl import __version__
-from medssl.data.layout import is_dicom
-from medssl.errors import InputError
-from medssl.files import atomic_path
-from medssl.review.tables import SegmentClass
+from medssl.common.errors import InputError
+from medssl.common.files import atomic_path
+from medssl.data.lists.layout import is_dicom
+from medssl.review.segments import SegmentClass
 
 SHEAR = 1e-3
 """Cosine between two axes above which an affine counts as sheared."""

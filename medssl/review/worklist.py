@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medssl.errors import InputError
-from medssl.files import write_text
+from medssl.common.errors import InputError
+from medssl.common.files import write_text
 
 REVIEWER = ("reviewer", "decision", "minutes", "comment")
 """Columns that a reviewer fills in; they are kept when the list is written anew."""

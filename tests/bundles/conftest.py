@@ -7,9 +7,9 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from medssl.data.phantom_set import write_phantoms
+from medssl.data.preparing.phantom_set import write_phantoms
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "tcseg"
 CONFIGS = BUNDLE / "configs"
 

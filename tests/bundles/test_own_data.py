@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from medssl.cli import main
+from medssl.common.errors import find_input_error
 from medssl.data import load_datalist
-from medssl.errors import find_input_error
 
 from .conftest import BUNDLE, TINY, run
 

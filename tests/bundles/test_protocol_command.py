@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ import yaml
 
 from medssl.cli import main
 from tests.bundles.conftest import BUNDLE, TINY
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 TABLES = ["cases_best.csv", "cases_last.csv", "cases_best_validation.csv", "cases_last_validation.csv"]
 
 

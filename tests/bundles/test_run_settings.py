@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from medssl.cli import main
+from medssl.common.errors import InputError, find_input_error
+from medssl.common.lock import hold
 from medssl.data import build_datalist
-from medssl.engines.deployment import load_deployment
-from medssl.errors import InputError, find_input_error
-from medssl.lock import hold
+from medssl.inference.deployment import load_deployment
 
 from .conftest import BUNDLE, CONFIGS, ROOT, TINY, run, workflow
 
@@ -133,7 +133,9 @@ def test_a_run_of_an_earlier_version_is_scored_with_the_files_of_its_training(mo
 
 
 def test_a_run_in_training_is_not_scored(moved, phantoms):
-    code = "import sys; from pathlib import Path; from medssl.lock import take; take(Path(sys.argv[1])); "
+    code = (
+        "import sys; from pathlib import Path; from medssl.common.lock import take; take(Path(sys.argv[1])); "
+    )
     code += "print('on', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(moved)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -238,7 +240,7 @@ def test_no_shipped_config_holds_what_nothing_reads(dataset, method):
         ["inference.yaml", overlay],
     ):
         flow = workflow(files)
-        flow.parser["initialize"] = ["$engines.refuse_unknown_options()"]
+        flow.parser["initialize"] = ["$training.refuse_unknown_options()"]
         flow.initialize()
 
 
@@ -260,4 +262,4 @@ def test_the_command_line_ends_with_one_line_and_status_2(moved):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "ERROR" not in done.stderr
-    assert "medssl.engines.evaluate: last of step 4" in done.stderr
+    assert "medssl.evaluation.scans: last of step 4" in done.stderr

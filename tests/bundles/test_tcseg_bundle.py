@@ -14,9 +14,9 @@ import torch
 import yaml
 from monai.bundle import ckpt_export, onnx_export, verify_net_in_out
 
-from medssl.data.phantom_set import write_phantoms
-from medssl.engines import load_checkpoint, with_weights
-from medssl.errors import find_input_error
+from medssl.common.errors import find_input_error
+from medssl.data.preparing.phantom_set import write_phantoms
+from medssl.inference.checkpoints import load_checkpoint, with_weights
 from medssl.networks import DualDecoderVNet, VNet
 
 from .conftest import BUNDLE, CONFIGS, TINY, run, workflow

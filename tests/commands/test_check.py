@@ -3,7 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +12,9 @@ from matplotlib.image import imread
 from medssl.cli import main
 from medssl.data import build_datalist
 from medssl.data.checks.findings import CODES
-from medssl.data.phantom_set import write_phantoms
+from medssl.data.preparing.phantom_set import write_phantoms
 from tests.data.checks.damage import Folder, damaged_folder
-
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
 
 
 @pytest.fixture

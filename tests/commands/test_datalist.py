@@ -9,9 +9,10 @@ import pytest
 
 from medssl.cli import build_parser, main
 from medssl.data import load_datalist, read_split, validate_datalist
+from tests.places import ROOT
 from tests.scripts.load import script
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+GUIDE = (ROOT / "docs" / "data.md").read_text()
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """On the left-atrium benchmark itself, where it lies beside the repository."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, NormalizeIntensityd, Spacingd
 
 from medssl.data import LoadCased, build_datalist, read_split, validate_datalist
+from tests.places import REAL
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = REAL
 CASES = read_split("la").training[:3]
 
 pytestmark = pytest.mark.skipif(not (DATA / "la").is_dir(), reason="LA is not in ../shared/data")

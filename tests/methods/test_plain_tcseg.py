@@ -2,17 +2,17 @@
 
 import copy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from medssl.methods import SigmoidRamp, TCSeg
 from medssl.networks import DualDecoderVNet
+from tests.places import ROOT
 
 from .conftest import make_batch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+sys.path.insert(0, str(ROOT / "scripts"))
 from plain_tcseg import plain_step, plain_teacher_update
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from medssl import methods
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 from medssl.methods import Batch, Supervised
 from medssl.networks import VNet
 

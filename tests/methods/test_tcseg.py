@@ -4,7 +4,7 @@ import functools
 import pytest
 import torch
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 from medssl.losses import cross_entropy, dice_loss
 from medssl.methods import Batch, SigmoidRamp, TCSeg
 from medssl.networks import DualDecoderVNet, Output

@@ -1,7 +1,6 @@
 """The reference preset against numbers that the published training step gave for the same network outputs."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +8,9 @@ import torch
 
 from medssl.methods import Batch, TCSeg
 from medssl.networks import DualDecoderVNet, Output
+from tests.places import REAL
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden"
+GOLDEN = REAL / "golden"
 NAMES = ("trained", "trained_box", "missing_prototype", "untrained")
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the golden numbers in ../shared")

@@ -5,7 +5,7 @@ from torch import distributed, multiprocessing
 
 from medssl.metrics import ReliabilityMetrics
 
-from .test_reliability import random_images
+from .test_reliability_summary import random_images
 
 
 def _work(number, folder):

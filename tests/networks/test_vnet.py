@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 from medssl.networks import DualDecoderVNet, VNet, check_patch_size
 
 

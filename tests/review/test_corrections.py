@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medssl.common.errors import InputError
 from medssl.data import load_datalist, validate_datalist
-from medssl.errors import InputError
 from medssl.review.corrections import collect_corrections
 
 from .scans import AFFINES, SPACING, THRESHOLD, body, save_scan

@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 from medssl.review import write_like
 
 from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
@@ -49,13 +49,13 @@ dataloader:
   batch_size: 1
   collate_fn: $monai.data.utils.no_collation
 inferer:
-  _target_: medssl.engines.Predictor
+  _target_: medssl.inference.predictor.Predictor
   networks: $[@network]
   num_classes: 2
   patch: [16, 16, 16]
   stride: [12, 12, 12]
 evaluator:
-  _target_: medssl.engines.ScanEvaluator
+  _target_: medssl.inference.scan_evaluator.ScanEvaluator
   val_data_loader: '@dataloader'
   inferer: '@inferer'
   val_handlers:
@@ -70,7 +70,7 @@ def predict(cases, out, *, spacing=None, h5_spacing=1.0, overwrite=False, orient
     parser["imports"] = [
         "$import monai",
         "$import medssl.data as data",
-        "$import medssl.engines",
+        "$import medssl.inference",
         "$import medssl.review",
     ]
     settings = {"cases": cases, "out": str(out), "spacing": spacing, "h5_spacing": h5_spacing}

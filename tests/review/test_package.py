@@ -18,11 +18,11 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from torch import nn
 
+from medssl.common.errors import InputError
 from medssl.data import LoadCased
-from medssl.engines.predictor import Predictor
-from medssl.errors import InputError
+from medssl.inference.predictor import Predictor
 from medssl.review import PackageOptions, write_review_package
-from medssl.review.tables import segment_classes
+from medssl.review.segments import segment_classes
 
 from ..data.dicom import itk_image, write_series
 from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 from medssl.review.triage import evaluate_review, found_in_front, measure_triage
 
 from .scans import THRESHOLD, body, save_scan

@@ -2,10 +2,9 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
 
 
 def script(name: str) -> ModuleType:

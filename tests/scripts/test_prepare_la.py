@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import h5py
 import nibabel as nib
@@ -9,12 +8,12 @@ import SimpleITK as sitk
 
 from medssl.data import build_datalist, read_split
 from tests.data.dicom import itk_image
+from tests.places import REAL
 from tests.scripts.load import ROOT, script
 
 prepare = script("prepare_la")
 CASES = (*read_split("la").training[:2], read_split("la").test[0])
 SHAPE = (140, 130, 6)
-REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
 def volumes(seed=0):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl.data.checks.cases import CheckedCase, Scan
+from medssl.data.checks.case import CheckedCase, Scan
 from medssl.data.checks.findings import Finding
 from medssl.data.checks.fingerprints import find_alike
 from medssl.data.checks.labels import class_findings

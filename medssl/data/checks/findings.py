@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from medssl.errors import InputError
+from medssl.common.errors import InputError
 
 Severity = Literal["error", "warning", "note"]
 

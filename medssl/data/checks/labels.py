@@ -5,8 +5,8 @@ from typing import Any
 
 from medssl.data.checks.findings import Finding, refuse
 from medssl.data.checks.volumes import IGNORED_ID
-from medssl.data.datalist_file import files_of
-from medssl.data.loading import LoadCased
+from medssl.data.lists.datalist_file import files_of
+from medssl.data.reading.loading import LoadCased
 
 
 def validate_labels(

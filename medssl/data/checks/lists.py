@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from medssl.data.checks.findings import CaseError, Finding, refuse
 from medssl.data.checks.opening import check_file
-from medssl.data.datalist import LISTS, Datalist
-from medssl.data.datalist_file import UNLABELED_KEYS, files_of
-from medssl.data.patients import patients_of
-from medssl.data.readers import H5Reader
-from medssl.data.splits import read_split, split_names
+from medssl.data.lists.datalist import LISTS, Datalist
+from medssl.data.lists.datalist_file import UNLABELED_KEYS, files_of
+from medssl.data.lists.patients import patients_of
+from medssl.data.lists.published_splits import read_split, split_names
+from medssl.data.reading.readers import H5Reader
 
 SIDES = {"training": "training", "unlabeled": "training", "validation": "validation", "test": "test"}
 """Labelled and unlabelled cases both train: a patient may have scans in either."""

@@ -9,15 +9,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from medssl.common.errors import InputError
 from medssl.data.checks.across import set_findings
-from medssl.data.checks.cases import CheckedCase, check_case
+from medssl.data.checks.case import CheckedCase, check_case
 from medssl.data.checks.findings import SEVERITIES, Finding, Severity
 from medssl.data.checks.lists import Entry, entries, list_findings, patients_by_case
-from medssl.data.checks.statistics import set_statistics
-from medssl.data.datalist_file import load_datalist, read_json
-from medssl.data.layout import case_name
-from medssl.data.loading import LoadCased
-from medssl.errors import InputError
+from medssl.data.checks.set_statistics import set_statistics
+from medssl.data.lists.datalist_file import load_datalist, read_json
+from medssl.data.lists.layout import case_name
+from medssl.data.reading.loading import LoadCased
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CheckResult:
     Attributes:
         findings: errors first, then warnings, then notes; each kind together.
         cases: every case, as far as it could be opened.
-        statistics: as :func:`medssl.data.checks.statistics.set_statistics` gives them.
+        statistics: as :func:`medssl.data.checks.set_statistics.set_statistics` gives them.
         num_classes: classes that labels were held against, None where the number is not known.
         class_names: their names, None likewise.
     """

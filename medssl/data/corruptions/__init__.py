@@ -1,6 +1,6 @@
 """Corruptions of images at five severities, for the evaluation of trained models."""
 
-from medssl.data.corruptions.natural import (
+from medssl.data.corruptions.images import (
     NATURAL_CORRUPTIONS,
     corrupt_natural_image,
     corruption_title,

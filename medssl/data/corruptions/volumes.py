@@ -26,7 +26,7 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medssl.errors import InputError, unknown_name
+from medssl.common.errors import InputError, unknown_name
 
 SEVERITIES = (1, 2, 3, 4, 5)
 PERCENTILES = (1.0, 99.0)

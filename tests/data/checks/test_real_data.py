@@ -1,14 +1,14 @@
 """On the left-atrium benchmark itself, where it lies beside the repository."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from medssl.data import read_split
 from medssl.data.checks.run import check_datalist
+from tests.places import REAL
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = REAL
 
 pytestmark = pytest.mark.skipif(not (DATA / "la_h5").is_dir(), reason="LA is not in ../shared/data")
 

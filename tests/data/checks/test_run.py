@@ -5,10 +5,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from medssl.common.errors import InputError
 from medssl.data import LoadCased, load_datalist, validate_datalist
 from medssl.data.checks.findings import CODES, CaseError, Finding, refuse
 from medssl.data.checks.run import check_datalist
-from medssl.errors import InputError
 from tests.data.checks.damage import Folder, damaged_folder, noise
 
 ROI = (14, 12, 10)

@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
+from medssl.common.errors import InputError
 from medssl.data.corruptions import VOLUME_CORRUPTIONS, CorruptVolumed, corrupt_volume
-from medssl.errors import InputError
 
 SPACING = np.array([1.0, 1.0, 2.0])
 

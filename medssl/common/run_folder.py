@@ -1,0 +1,89 @@
+"""The folder of a run: what its files are called, and its record."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from medssl.common.errors import InputError
+
+Selection = Literal["validation", "test-oracle", "none"]
+
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+# Everything that a run may write; overwriting removes these and nothing else.
+SCORES = tuple(
+    f"{table}_{checkpoint}{subset}{suffix}"
+    for subset in ("", "_validation")
+    for table, suffix in (("cases", ".csv"), ("reliability", ".json"))
+    for checkpoint in ("best", "last")
+)
+"""What an evaluation writes into a run's folder."""
+
+
+RUN_FILES = (
+    "run.json",
+    "config.yaml",
+    "metadata.json",
+    "logging.conf",
+    "best.pt",
+    "last.pt",
+    *SCORES,
+    "pseudo_labels.csv",
+    "log.jsonl",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, with the names of its files.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """``run.json``."""
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        """``config.yaml``."""
+        return self.path / "config.yaml"
+
+    def settings(self) -> dict[str, Any]:
+        """The contents of ``config.yaml``: the merged configuration, unevaluated.
+
+        Earlier versions wrote a list of evaluated settings there.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        try:
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(self.config, "cannot be read", "start the run anew with overwrite") from error
+        return config if isinstance(config, dict) else {}
+
+    def read(self) -> dict[str, Any]:
+        """The contents of ``run.json``.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        try:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(self.path, "no run.json", "give the folder of a run") from error
+        except (OSError, ValueError) as error:
+            raise InputError(self.record, "cannot be read", "start the run anew with overwrite") from error
+        if not isinstance(record, dict):
+            raise InputError(self.record, "not the record of a run", "start the run anew with overwrite")
+        return record

@@ -1,0 +1,1 @@
+"""From cases to training batches: sampling, augmentation, views."""

@@ -1,0 +1,238 @@
+"""Opening one case: all that is wrong with its files, and what a report needs to know of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from nibabel.orientations import apply_orientation, io_orientation
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medssl.common.errors import InputError
+from medssl.data.checks.findings import CaseError, Finding
+from medssl.data.checks.fingerprints import coarse_look, content_hash
+from medssl.data.checks.headers import header_findings
+from medssl.data.checks.lists import Entry
+from medssl.data.checks.volumes import (
+    class_faults,
+    class_warnings,
+    geometry_warnings,
+    grid_faults,
+    image_faults,
+    label_faults,
+    size_warnings,
+)
+from medssl.data.reading.loading import LoadCased
+
+SAMPLE = 500_000
+"""Voxels, evenly taken, from which quantiles and histogram are computed."""
+
+BINS = 64
+PICTURE = 160
+"""Largest side of a thumbnail, in pixels."""
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Intensities of a scan, all channels together.
+
+    Attributes:
+        low: minimum.
+        high: maximum.
+        mean: mean.
+        std: standard deviation, of an even sample.
+        quantiles: at 1%, 50% and 99%, of the sample.
+        counts: of the sample in 64 equal bins from ``low`` to ``high``.
+    """
+
+    low: float
+    high: float
+    mean: float
+    std: float
+    quantiles: tuple[float, float, float]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One axial slice of a scan, seen from below: the patient's right is on the left, anterior on top.
+
+    Attributes:
+        image: ``(rows, columns)`` in [0, 1], the range from the 1% to the 99% quantile.
+        label: class ids of the same pixels, None where there is no label.
+        aspect: height of a pixel over its width, in mm.
+    """
+
+    image: NDArray[np.float32]
+    label: NDArray[np.int32] | None
+    aspect: float
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is known of a scan that could be read.
+
+    Attributes:
+        file: its (first) file.
+        size: voxels along each axis.
+        channels: number of channels.
+        spacing: mm along each axis.
+        intensities: None where no voxel is finite.
+        content: :func:`medssl.data.checks.fingerprints.content_hash`.
+        look: :func:`medssl.data.checks.fingerprints.coarse_look`, None where the image is faulty.
+        picture: for the contact sheet, None where the image is faulty.
+        class_ml: volume in ml of every class id in the label, None without a readable label.
+    """
+
+    file: str
+    size: tuple[int, int, int]
+    channels: int
+    spacing: tuple[float, float, float]
+    intensities: Intensities | None
+    content: str
+    look: Tensor | None
+    picture: Picture | None
+    class_ml: dict[int, float] | None
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """One case after it was opened.
+
+    Attributes:
+        case: its name.
+        split: the list it stands in.
+        findings: all of them.
+        scan: None where the image cannot be read.
+    """
+
+    case: str
+    split: str
+    findings: tuple[Finding, ...]
+    scan: Scan | None
+
+
+def check_case(entry: Entry, *, loader: LoadCased, roi: Sequence[int] | None) -> CheckedCase:
+    """Open a case and look at everything in it, whatever is found first.
+
+    Args:
+        entry: the case. The label of an unlabelled one is not opened, even if it names one.
+        loader: reads the files; its ``num_classes`` bounds the class ids.
+        roi: the patch that the volume should not be smaller than.
+    """
+    findings: list[Finding] = []
+    image = _read(loader, entry.files("image"), "image", findings)
+    label, ids = None, None
+    if entry.split != "unlabeled" and entry.files("label"):
+        label = _read(loader, entry.files("label"), "label", findings)
+    sound = False
+    if image is not None:
+        faults = list(image_faults(image, channels=loader.in_channels))
+        findings += [*faults, *geometry_warnings(image), *size_warnings(image, roi)]
+        sound = not any(finding.code in ("not-finite", "constant") for finding in faults)
+    if label is not None:
+        faults = list(label_faults(label))
+        findings += faults
+        if not faults:
+            ids = loader.class_ids(label)
+            mapped = bool(loader.label_map)
+            findings += class_faults(ids, num_classes=loader.num_classes, mapped=mapped)
+            findings += class_warnings(ids, num_classes=loader.num_classes)
+        if image is not None:
+            findings += grid_faults(image, label)
+    scan = None if image is None else _scan(image, ids, sound)
+    named = (replace(finding, case=entry.case, split=entry.split) for finding in findings)
+    return CheckedCase(entry.case, entry.split, tuple(named), scan)
+
+
+def _read(
+    loader: LoadCased, files: Sequence[Path], dataset: str, findings: list[Finding]
+) -> MetaTensor | None:
+    try:
+        volume = loader.volume(files, dataset)
+    except CaseError as error:
+        findings.append(error.finding())
+        return None
+    except InputError as error:
+        findings.append(Finding("unreadable", error.where, error.fault, error.remedy))
+        return None
+    for file in files:
+        findings += header_findings(file)
+    return volume
+
+
+def _scan(image: MetaTensor, ids: MetaTensor | None, sound: bool) -> Scan:
+    values = image.as_tensor()
+    spacing = image.affine[:3, :3].norm(dim=0).tolist()
+    intensities = _intensities(values)
+    same_grid = ids is not None and ids.shape[1:] == image.shape[1:]
+    return Scan(
+        file=str(image.meta["filename_or_obj"]),
+        size=tuple(image.shape[1:]),
+        channels=len(image),
+        spacing=tuple(spacing),
+        intensities=intensities,
+        content=content_hash(values),
+        look=coarse_look(values) if sound else None,
+        picture=_picture(image, ids if same_grid else None, intensities) if sound and intensities else None,
+        class_ml=None if ids is None else _class_volumes(ids),
+    )
+
+
+def _intensities(values: Tensor) -> Intensities | None:
+    flat = values.flatten()
+    sample = flat[:: max(len(flat) // SAMPLE, 1)]
+    if not torch.isfinite(flat.sum()):
+        flat, sample = flat[torch.isfinite(flat)], sample[torch.isfinite(sample)]
+    if not len(sample):
+        return None
+    low, high = (float(value) for value in flat.aminmax())
+    quantiles = np.quantile(sample.numpy(), (0.01, 0.5, 0.99))
+    counts = torch.histc(sample.double(), BINS, low, high) if high > low else torch.zeros(BINS)
+    return Intensities(
+        low,
+        high,
+        float(flat.mean(dtype=torch.float64)),
+        float(sample.double().std(correction=0)),
+        (float(quantiles[0]), float(quantiles[1]), float(quantiles[2])),
+        tuple(int(count) for count in counts),
+    )
+
+
+def _class_volumes(ids: MetaTensor) -> dict[int, float]:
+    """Volume of every id, in ml."""
+    voxel_ml = abs(float(torch.linalg.det(ids.affine[:3, :3]))) / 1000
+    values = ids.as_tensor().flatten()
+    if values.dtype == torch.uint8:  # much faster than sorting all voxels
+        counts = torch.bincount(values)
+        return {int(k): int(counts[k]) * voxel_ml for k in counts.nonzero().flatten()}
+    found, counts = torch.unique(values, return_counts=True)
+    return {int(k): int(count) * voxel_ml for k, count in zip(found, counts, strict=True)}
+
+
+def _picture(image: MetaTensor, ids: MetaTensor | None, intensities: Intensities) -> Picture:
+    """The slice with most foreground, or the middle one."""
+    orientation = io_orientation(image.affine.numpy())
+    axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
+    foreground = None if ids is None else ids[0].as_tensor() > 0
+    number = image.shape[axis + 1] // 2
+    if foreground is not None and foreground.any():
+        others = [other for other in range(3) if other != axis]
+        number = int(foreground.sum(dim=others).argmax())
+
+    def slice_of(volume: Tensor) -> NDArray[Any]:
+        thick = volume[0].narrow(axis, number, 1).numpy()
+        flat: NDArray[Any] = apply_orientation(thick, orientation)[:, :, 0]
+        step = max(-(-max(flat.shape) // PICTURE), 1)
+        return flat[::-step, ::-step].T
+
+    low, _, high = intensities.quantiles
+    pixels = (slice_of(image.as_tensor()) - low) / ((high - low) or 1.0)
+    spacing = image.affine[:3, :3].norm(dim=0).numpy()
+    across, along = (float(spacing[orientation[:, 0] == k][0]) for k in (0, 1))
+    label = None if ids is None else slice_of(ids.as_tensor()).astype(np.int32)
+    return Picture(np.clip(pixels, 0, 1).astype(np.float32), label, along / across)

@@ -1,0 +1,1 @@
+"""Making data sets: from published forms, and phantoms."""

@@ -1,0 +1,299 @@
+"""Preparing a data set once: from the form in which it is published to ``images/`` and ``labels/``.
+
+The scripts ``scripts/prepare_*.py`` say what their data set looks like and how one case is converted; here is
+what they share: processes, bar, resuming, records and reports.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from medssl.common.errors import InputError, find_input_error
+from medssl.common.files import atomic_path, write_text
+from medssl.data.lists.layout import name_some
+from medssl.data.preparing.phantoms import nifti_bytes
+from medssl.data.reading.loading import LoadCased
+
+Sources = Mapping[str, Mapping[str, str]]
+"""By case name: where its parts lie, such as ``{"image": ..., "label": ...}``."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One converted case.
+
+    Attributes:
+        image: ``(X, Y, Z)``, or ``(X, Y, Z, C)`` of several channels.
+        affine: 4 x 4 from voxel index to millimetres, RAS.
+        label: class ids ``(X, Y, Z)`` on the same grid, None for a case without a reference.
+    """
+
+    image: NDArray[Any]
+    affine: NDArray[np.float64]
+    label: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes a prepared data set what it is; a folder holds cases of one recipe.
+
+    Attributes:
+        name: name of the data set.
+        classes: names of the class ids 0, 1, ...
+        settings: everything that changes the files, by name; plain JSON values.
+    """
+
+    name: str
+    classes: Sequence[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the cases.
+
+    Attributes:
+        written: cases converted now.
+        kept: cases that were there already.
+        faults: line that says what is wrong, by case that could not be converted.
+    """
+
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    faults: Mapping[str, str]
+
+
+def prepare_set(
+    out: str | Path,
+    sources: Sources,
+    convert: Callable[[Mapping[str, str]], Prepared],
+    recipe: Recipe,
+    *,
+    jobs: int = 1,
+    overwrite: bool = False,
+) -> Outcome:
+    """Write ``images/CASE.nii.gz``, ``labels/CASE.nii.gz`` and ``dataset.json``.
+
+    Cases that are there already are kept, so that a run that was cut short is completed and a second run does
+    nothing; each file is written whole or not at all. A case that cannot be converted does not stop the
+    others.
+
+    Args:
+        out: the folder.
+        sources: the cases.
+        convert: makes one case from its sources; a function of a module, as it goes to other processes.
+        recipe: name, classes and settings, kept in ``dataset.json``.
+        jobs: processes.
+        overwrite: replace a set that was made by another recipe.
+
+    Raises:
+        InputError: no case, ``jobs`` below 1, a folder that holds something else, or cases of another recipe.
+    """
+    out = Path(out)
+    if jobs < 1:
+        raise InputError(f"jobs={jobs}", "must be at least 1", "ask for more")
+    if not sources:
+        raise InputError(recipe.name, "no case found in the source folder", "see --help for its form")
+    listed = _open_set(out, recipe, overwrite)
+    labeled = {case for case, parts in sources.items() if "label" in parts}
+    todo = [case for case in sorted(sources) if not _is_done(out, case, case in labeled)]
+    kept = tuple(case for case in sorted(sources) if case not in set(todo))
+    done = {case for case in listed if _is_done(out, case, False)} | set(kept)
+    _write_record(out, recipe, done)
+    faults: dict[str, str] = {}
+    write = partial(_prepare_case, out, convert)
+    bar = tqdm(total=len(todo), desc=recipe.name, unit="case", disable=None)
+    with bar:
+        for case, fault in _run(write, {case: sources[case] for case in todo}, jobs):
+            if fault is None:
+                done.add(case)
+            else:
+                faults[case] = fault
+                bar.set_postfix(failed=len(faults))
+            bar.update()
+    _write_record(out, recipe, done)
+    written = tuple(case for case in todo if case not in faults)
+    return Outcome(written, kept, dict(sorted(faults.items())))
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from ``folder`` down with the names of its files; links are followed, loops are not."""
+    seen = set()
+    for name, subfolders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(name)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        yield Path(name), sorted(files)
+
+
+def load_case(parts: Mapping[str, str], *, h5_spacing: float = 1.0) -> tuple[MetaTensor, MetaTensor | None]:
+    """Image ``(C, X, Y, Z)`` and label ``(1, X, Y, Z)``, None where there is none, with all checks."""
+    load = LoadCased(["image", "label"], h5_spacing=h5_spacing)
+    item = load({"image": parts["image"], **({"label": parts["label"]} if "label" in parts else {})})
+    return item["image"], item.get("label")
+
+
+def compact(volume: NDArray[Any]) -> NDArray[Any]:
+    """The same values as uint8 or int16 where they fit without loss, else float32."""
+    low, high = float(volume.min()), float(volume.max())
+    for kind in (np.uint8, np.int16):
+        limits = np.iinfo(kind)
+        if limits.min <= low and high <= limits.max and np.array_equal(volume, np.round(volume)):
+            return volume.astype(kind)
+    return volume.astype(np.float32)
+
+
+def parser_for(description: str | None) -> argparse.ArgumentParser:
+    """The options that all preparing scripts share."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a set made with other settings")
+    return parser
+
+
+def run_script(prepare: Callable[[], Outcome]) -> int:
+    """Prepare and say what came of it; exit status 0, 1 where a case failed, 2 for bad input."""
+    try:
+        outcome = prepare()
+    except KeyboardInterrupt:
+        print("interrupted; the next run goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        found = find_input_error(error)
+        if found is None:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        return 2
+    print(f"{len(outcome.written)} cases written, {len(outcome.kept)} were there already")
+    for case, fault in outcome.faults.items():
+        print(f"failed: {case}: {fault}", file=sys.stderr)
+    if outcome.faults:
+        print(f"{len(outcome.faults)} cases failed ({name_some(outcome.faults)})", file=sys.stderr)
+    return 1 if outcome.faults else 0
+
+
+def _paths(out: Path, case: str) -> tuple[Path, Path]:
+    return out / "images" / f"{case}.nii.gz", out / "labels" / f"{case}.nii.gz"
+
+
+def _is_done(out: Path, case: str, labeled: bool) -> bool:
+    image, label = _paths(out, case)
+    return image.is_file() and (label.is_file() or not labeled)
+
+
+def _prepare_case(
+    out: Path, convert: Callable[[Mapping[str, str]], Prepared], case: str, parts: Mapping[str, str]
+) -> str | None:
+    """Convert and write one case; the fault in one line, None if all went well."""
+    try:
+        prepared = convert(parts)
+        image, label = _paths(out, case)
+        files = [(image, compact(prepared.image))]
+        if prepared.label is not None:
+            # The image comes last: where it stands, the case is complete.
+            files.insert(0, (label, compact(prepared.label)))
+        for path, volume in files:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(nifti_bytes(volume, prepared.affine))
+    except Exception as error:  # one bad case must not cost the others
+        found = find_input_error(error)
+        text = " ".join(str(error).split())[:300]
+        return str(found) if found else f"cannot be converted ({type(error).__name__}: {text})"
+    return None
+
+
+def _run(
+    write: Callable[[str, Mapping[str, str]], str | None], todo: Sources, jobs: int
+) -> Iterator[tuple[str, str | None]]:
+    """Case and fault (None where there is none), in the order in which the cases are finished."""
+    if jobs == 1 or len(todo) < 2:
+        for case, parts in todo.items():
+            yield case, write(case, parts)
+        return
+    pickle.dumps(write)  # what cannot be sent would only fail in the queue's thread, and hang the pool
+    # Forked workers would inherit the threads of whoever calls this.
+    pool = ProcessPoolExecutor(min(jobs, len(todo)), get_context("spawn"), initializer=_one_thread)
+    try:
+        futures = {pool.submit(write, case, parts): case for case, parts in todo.items()}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                yield (
+                    futures[future],
+                    "not converted: a process was killed (out of memory? take fewer --jobs)",
+                )
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """A process for each core needs no threads besides."""
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _open_set(out: Path, recipe: Recipe, overwrite: bool) -> list[str]:
+    """The cases that the folder lists already; removes those of another recipe where that was asked for."""
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "is not a folder", "choose another output folder")
+    record = out / "dataset.json"
+    if not record.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(out, "holds something else than a prepared data set", "choose an empty folder")
+        return []
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        settings = {"name": found["name"], **found["settings"]}
+        listed = [str(case) for case in found["cases"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            record, "is not the record of a prepared data set", "choose another folder"
+        ) from error
+    wanted = {"name": recipe.name, **recipe.settings}
+    differing = sorted(key for key in {*settings, *wanted} if settings.get(key) != wanted.get(key))
+    if not differing:
+        return listed
+    if not overwrite:
+        key = differing[0]
+        raise InputError(
+            out,
+            f"was prepared with {key}={settings.get(key)}, not {wanted.get(key)}",
+            "add --overwrite or choose another folder",
+        )
+    for case in listed:
+        for path in _paths(out, case):
+            path.unlink(missing_ok=True)
+    return []
+
+
+def _write_record(out: Path, recipe: Recipe, cases: set[str]) -> None:
+    record = {
+        "name": recipe.name,
+        "classes": list(recipe.classes),
+        "settings": dict(recipe.settings),
+        "cases": sorted(cases),
+    }
+    write_text(out / "dataset.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")

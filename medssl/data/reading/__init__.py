@@ -1,0 +1,1 @@
+"""From files to volumes in one orientation, every fault said in one line."""

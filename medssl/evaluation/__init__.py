@@ -1,0 +1,15 @@
+"""Scores of cases and images, of pseudo-labels, and under corruption."""
+
+from medssl.evaluation.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
+from medssl.evaluation.scans import CaseMetrics, evaluate_run, summary_table
+from medssl.evaluation.trained import require_trained_settings, require_trained_split
+
+__all__ = [
+    "CaseMetrics",
+    "PseudoLabelQuality",
+    "cases_with_hidden_labels",
+    "evaluate_run",
+    "require_trained_settings",
+    "require_trained_split",
+    "summary_table",
+]

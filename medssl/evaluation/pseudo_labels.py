@@ -1,0 +1,219 @@
+"""How good the pseudo-labels of a training are, judged with labels that training never sees."""
+
+import csv
+import io
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from torch import Tensor
+
+from medssl.common.errors import find_input_error
+from medssl.common.files import write_text
+from medssl.common.rng import get_rng_state, set_rng_state
+from medssl.data import SeededDataset
+from medssl.metrics import ClassSelectionCounts, SelectionQuality
+from medssl.reliability import Selection, Selector
+from medssl.training.trainer import SemiSupervisedTrainer
+
+COLUMNS = ("step", "selector", "class", "voxels", "coverage")
+QUALITY = ("tpr", "fpr", "ppv", "npv")
+COMPARED = ("ppv_all", "npv_all", "recall_all")
+
+logger = logging.getLogger(__name__)
+
+
+class PseudoLabelQuality:
+    """Writes ``pseudo_labels.csv``: TPR, FPR, PPV and NPV of the selected pseudo-labels over training.
+
+    Every ``interval`` epochs the method is asked what it would train on now
+    (:meth:`medssl.methods.Method.pseudo_labels`), for one patch of each of some unlabelled training cases
+    whose labels were kept aside. The patches are drawn once, as training draws its own: by the same
+    augmentation, with a seed that depends on the case's place alone. Networks are in training mode, as in a
+    step (dropout, batch statistics); afterwards running statistics and random generators are put back, so
+    that a training with this handler ends bit for bit like one without. A training without pseudo-labels
+    writes no file.
+
+    One row for each selector and class. The class ``all`` is the selection as a whole: ``tpr``, the share of
+    the right pseudo-labels that is selected, ``fpr``, that of the wrong ones (AgScore's Figures 1 and 3),
+    ``ppv``, the share of the selected that is right, ``npv``, the share of the others that is wrong;
+    ``ppv_all`` is the share of all pseudo-labels that is right. A row of class k judges "is k" among the
+    selected voxels (TCSeg's Figure 4; :meth:`medssl.metrics.ClassSelectionCounts.compute_class`), and
+    ``*_all`` the same without a selection. A method's own selections are one selector under the method's
+    name, the counts of its decoders added up.
+
+    With several processes the first one measures.
+
+    Args:
+        path: the CSV file.
+        cases: items with ``image`` and ``label``: the labels come from a list of their own
+            (``hidden_labels`` of a datalist) and reach nothing but this handler.
+        preprocessing: the training's, for image and label.
+        augmentation: the training's, which crops the patch.
+        num_classes: classes ``K``.
+        name: of the method's own selector.
+        selectors: others to judge on the same views, by name.
+        interval: epochs between two measurements.
+        max_cases: at most so many cases, evenly spread over the list.
+        batch_size: patches at a time.
+        seed: of the patches.
+
+    Raises:
+        ValueError: ``interval`` or ``batch_size`` below 1.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        cases: Sequence[Mapping[str, Any]],
+        preprocessing: Any,
+        augmentation: Any,
+        num_classes: int,
+        name: str,
+        selectors: Mapping[str, Selector] | None = None,
+        interval: int = 1,
+        max_cases: int = 8,
+        batch_size: int = 2,
+        seed: int = 0,
+    ) -> None:
+        """Remember what to judge; nothing is loaded yet."""
+        for argument, value in (("interval", interval), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{argument} must be at least 1, got {value}")
+        self.path, self.num_classes, self.name = Path(path), num_classes, name
+        spread = max(1, math.ceil(len(cases) / max_cases)) if max_cases > 0 else 0
+        self.cases = list(cases[::spread][:max_cases]) if spread else []
+        self.preprocessing, self.augmentation = preprocessing, augmentation
+        self.selectors = dict(selectors or {})
+        self.interval, self.batch_size, self.seed = interval, batch_size, seed
+        self._patches: list[tuple[Tensor, Tensor]] | None = None
+        self._rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: SemiSupervisedTrainer) -> None:
+        """Judge the training of this engine; nothing where there is no case."""
+        if engine.state.rank != 0 or not self.cases:
+            return
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.epoch_completed)
+
+    def started(self, engine: SemiSupervisedTrainer) -> None:
+        """Keep the rows up to the step that training continues from."""
+        self._rows = []
+        if engine.state.iteration and self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as table:
+                self._rows = [
+                    row for row in csv.DictReader(table) if int(row["step"]) <= engine.state.iteration
+                ]
+        elif self.path.is_file():
+            self.path.unlink()
+
+    def epoch_completed(self, engine: SemiSupervisedTrainer) -> None:
+        """Judge, and write the file anew."""
+        found = self.measure(engine)
+        if not found:
+            return
+        self._rows += [row for name, counts in found.items() for row in self._rows_of(engine, name, counts)]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, (*COLUMNS, *QUALITY, *COMPARED), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
+
+    def measure(self, engine: SemiSupervisedTrainer) -> dict[str, ClassSelectionCounts] | None:
+        """Counts by selector of what the method would train on now; None where it has no pseudo-labels."""
+        device, method = torch.device(engine.state.device), engine.method
+        rng, training = get_rng_state(device), method.training
+        buffers = [buffer.clone() for buffer in method.buffers()]
+        counts: dict[str, ClassSelectionCounts] = {}
+        try:
+            patches = self._load()
+            torch.manual_seed(self.seed + engine.state.iteration)
+            method.train()
+            for start in range(0, len(patches), self.batch_size):
+                rows = patches[start : start + self.batch_size]
+                images = torch.stack([image for image, _ in rows]).to(device)
+                truth = torch.stack([label for _, label in rows]).to(device)
+                with torch.no_grad(), engine.autocast():
+                    found = method.pseudo_labels(images)
+                    if found is None:
+                        return None
+                    chosen = {name: s.select(found.views) for name, s in self.selectors.items()}
+                for selection in found.selections.values():
+                    self._count(counts, self.name, selection, truth)
+                for name, selection in chosen.items():
+                    self._count(counts, name, selection, truth)
+        finally:
+            for buffer, before in zip(method.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            method.train(training)
+            set_rng_state(rng, device)
+        return counts
+
+    def _load(self) -> list[tuple[Tensor, Tensor]]:
+        """The patches ``(C, *S)`` and their labels ``(*S)``, drawn at the first call."""
+        if self._patches is None:
+            loaded = [case for item in self.cases if (case := self._preprocess(item)) is not None]
+            drawn = SeededDataset(loaded, self.augmentation)
+            items = [drawn[index, self.seed + index] for index in range(len(drawn))]
+            # An error is returned in a worker only.
+            self._patches = [(item["image"], item["label"]) for item in items if isinstance(item, dict)]
+        return self._patches
+
+    def _preprocess(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The case; None, with a warning, where it cannot be used: a training does not end for that."""
+        try:
+            case: Mapping[str, Any] = self.preprocessing(dict(item))
+        except Exception as error:
+            found = find_input_error(error)
+            if found is None:
+                raise
+            logger.warning("left out of the pseudo-labels' quality: %s", found)
+            return None
+        return case
+
+    def _count(
+        self, counts: dict[str, ClassSelectionCounts], name: str, selection: Selection, truth: Tensor
+    ) -> None:
+        counts.setdefault(name, ClassSelectionCounts(self.num_classes))
+        counts[name].update(selection.labels, selection.mask, truth)
+
+    def _rows_of(
+        self, engine: SemiSupervisedTrainer, name: str, counts: ClassSelectionCounts
+    ) -> list[dict[str, Any]]:
+        whole = counts.compute()
+        right = int(counts.counts.diagonal(dim1=1, dim2=2).sum()) / whole.pixels if whole.pixels else math.nan
+        rows = [self._row(engine, name, "all", whole, (right, math.nan, math.nan))]
+        for label in range(1, self.num_classes):
+            every = counts.compute_class(label, everything=True)
+            compared = (every.ppv, every.npv, every.tpr)
+            rows.append(self._row(engine, name, label, counts.compute_class(label), compared))
+        return rows
+
+    @staticmethod
+    def _row(
+        engine: SemiSupervisedTrainer,
+        name: str,
+        label: int | str,
+        quality: SelectionQuality,
+        compared: tuple[float, float, float],
+    ) -> dict[str, Any]:
+        shares = {column: getattr(quality, column) for column in ("coverage", *QUALITY)}
+        shares |= dict(zip(COMPARED, compared, strict=True))
+        row: dict[str, Any] = {"step": engine.state.iteration, "selector": name, "class": label}
+        row["voxels"] = quality.pixels
+        return row | {
+            column: "" if math.isnan(share) else round(share, 6) for column, share in shares.items()
+        }
+
+
+def cases_with_hidden_labels(datalist: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Unlabelled items of a datalist with the label that ``hidden_labels`` names, for analysis only."""
+    hidden = datalist.get("hidden_labels") or {}
+    return [
+        {**item, "label": hidden[item["case"]]} for item in datalist["unlabeled"] if item["case"] in hidden
+    ]

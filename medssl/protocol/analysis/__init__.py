@@ -1,0 +1,1 @@
+"""From run folders to numbers: statistics over runs and cases, and what speaks against them."""

@@ -1,0 +1,175 @@
+"""From scores to the number of a case and of a run, and how both are drawn again in a bootstrap."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medssl.evaluation.scans import LOWER_IS_BETTER
+from medssl.protocol.analysis.store import ALL_METRICS
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2000
+"""Of every bootstrap."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One setting's numbers in one metric.
+
+    Attributes:
+        values: of every run and case, mean over classes; ``(runs, cases)``, NaN where it is not defined.
+        seeds: of the rows, ascending.
+        cases: of the columns, in the order of their names.
+        missing: values that were NaN in the table (cases times classes).
+    """
+
+    values: Floats
+    seeds: tuple[int, ...]
+    cases: tuple[str, ...]
+    missing: int
+
+    @property
+    def runs(self) -> Floats:
+        """Mean of every run over its cases, ``(runs,)``; NaN for a run without any value."""
+        return nan_mean(self.values, axis=1)
+
+    @property
+    def of_cases(self) -> Floats:
+        """Mean of every case over the runs, ``(cases,)``."""
+        return nan_mean(self.values, axis=0)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is a distance, or an error of the probabilities."""
+    return metric in LOWER_IS_BETTER
+
+
+def scores(table: pd.DataFrame, cases: Sequence[str]) -> Scores:
+    """Rows of one setting, checkpoint and metric as a matrix over these cases; the rows' order is free."""
+    # A fixed order of classes: the last digit of a mean depends on it.
+    table = table.sort_values(["seed", "case", "class"])
+    numbers = table.groupby(["seed", "case"])["value"].mean().unstack("case").reindex(columns=list(cases))
+    return Scores(
+        values=numbers.to_numpy(float),
+        seeds=tuple(numbers.index.astype(int)),
+        cases=tuple(cases),
+        missing=int(table["value"].isna().sum()),
+    )
+
+
+class Group(NamedTuple):
+    """What the methods of one comparison have in common."""
+
+    dataset: str
+    labeled: int
+    checkpoint: str
+    metric: str
+
+
+def groups(table: pd.DataFrame) -> Iterator[tuple[Group, dict[str, Scores]]]:
+    """Every group of a long table with the scores of its methods, whose columns are the same cases."""
+    parts = {
+        Group(str(part["dataset"].iloc[0]), int(part["labeled"].iloc[0]), *map(str, key[2:])): part
+        for key, part in table.groupby(list(Group._fields))
+    }
+    for group in sorted(parts, key=lambda g: (g.dataset, g.labeled, g.checkpoint, metric_order(g.metric))):
+        cases = sorted(set(parts[group]["case"]))
+        yield group, {str(name): scores(rows, cases) for name, rows in parts[group].groupby("method")}
+
+
+def metric_order(metric: str) -> tuple[int, str]:
+    """A sort key: the order of the scores files, and names after those that are there."""
+    return (ALL_METRICS.index(metric) if metric in ALL_METRICS else len(ALL_METRICS), metric)
+
+
+def nan_mean(values: Floats, *, axis: int) -> Floats:
+    """Mean of what is not NaN; NaN, and no warning, where nothing is left."""
+    there = ~np.isnan(values)
+    count = there.sum(axis)
+    total: Floats = np.where(there, values, 0.0).sum(axis)
+    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
+
+
+def case_draws(count: int, dataset: str, *, resamples: int, seed: int) -> NDArray[np.int64]:
+    """Indices of cases, ``(resamples, count)``: one draw for a whole data set, so that methods are paired."""
+    return _draws(count, resamples, seed, "cases", dataset)
+
+
+def run_draws(count: int, group: Group, method: str, *, resamples: int, seed: int) -> NDArray[np.int64]:
+    """Indices of runs, ``(resamples, count)``: independent between methods, the same for all metrics."""
+    key = (group.dataset, group.labeled, group.checkpoint, method)
+    return _draws(count, resamples, seed, "runs", *key)
+
+
+def _draws(count: int, resamples: int, seed: int, *purpose: object) -> NDArray[np.int64]:
+    # Seeded by the purpose: a method more in a table changes no other's interval.
+    text = "\x1f".join(map(str, purpose))
+    random = np.random.default_rng([seed, *hashlib.sha256(text.encode()).digest()[:16]])
+    return random.integers(0, count, (resamples, count))
+
+
+def resample_runs(
+    values: Floats,
+    *,
+    runs: NDArray[np.int64] | None = None,
+    cases: NDArray[np.int64] | None = None,
+) -> Floats:
+    """Values of the runs of bootstrap samples.
+
+    Runs and cases are crossed: every run is scored on the same cases. So one draw of cases holds for all
+    runs of a resample (the pigeonhole bootstrap: Owen, Annals of Applied Statistics 2007). Cases drawn anew
+    for each run would average the luck of the test set away, and the interval would be too narrow.
+
+    Args:
+        values: ``(runs, cases)``, NaN where not defined.
+        runs: indices ``(resamples, runs)``; None keeps the runs.
+        cases: indices ``(resamples, cases)``; None keeps the cases.
+
+    Returns:
+        ``(resamples, runs)``; NaN for a run without any value among the drawn cases.
+    """
+    count = values.shape[1]
+    if cases is None:
+        means = nan_mean(values, axis=1)[:, None]
+    else:
+        rows = np.arange(len(cases))[:, None]
+        weights = np.bincount((rows * count + cases).ravel(), minlength=len(cases) * count)
+        weights = weights.reshape(len(cases), count).astype(float)
+        there = ~np.isnan(values)
+        total, number = np.where(there, values, 0.0) @ weights.T, there @ weights.T
+        means = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    if runs is None:
+        return means.T
+    resample = np.arange(len(runs))[:, None] if means.shape[1] > 1 else np.zeros((1, 1), int)
+    drawn: Floats = means.T[resample, runs]
+    return drawn
+
+
+def interquartile_mean(values: Floats) -> Floats:
+    """Mean of the middle half along the last axis, without NaN (Agarwal et al., NeurIPS 2021).
+
+    As ``scipy.stats.trim_mean(values, 0.25)``, which has no rule for NaN: a quarter of the values, rounded
+    down, is cut at each end. NaN where nothing is left.
+    """
+    ordered = np.sort(values, axis=-1)  # NaN last
+    number = (~np.isnan(ordered)).sum(-1, keepdims=True)
+    cut = number // 4
+    place = np.arange(values.shape[-1])
+    kept = np.where((place >= cut) & (place < number - cut), ordered, np.nan)
+    return nan_mean(kept, axis=-1)
+
+
+def interval(statistics: Floats) -> tuple[float, float]:
+    """Central 95% of bootstrap statistics (percentiles), without NaN; NaN where nothing is left."""
+    valid = statistics[~np.isnan(statistics)]
+    if not len(valid):
+        return float("nan"), float("nan")
+    low, high = np.percentile(valid, [2.5, 97.5])
+    return float(low), float(high)

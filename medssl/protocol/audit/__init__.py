@@ -1,0 +1,1 @@
+"""Whether printed statistics can belong together."""

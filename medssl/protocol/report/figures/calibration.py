@@ -1,0 +1,153 @@
+"""Whether a probability means what it says, and how that came about over training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from medssl.reports.figure_style import GREY, TITLES, Look, legend, new_figure, plain
+
+CURVES = ("val_dice", "val_miou", "val_ece", "val_p_acc_cer", "val_p_unc_inacc", "val_rss")
+
+
+def reliability_diagram(scored: Mapping[str, Sequence[Mapping[str, Any]]], shown: dict[str, Look]) -> Figure:
+    """Accuracy against confidence in 15 bins, with the share of voxels in each below: one panel a setting.
+
+    On the diagonal a confidence of 0.8 is right in 80% of the voxels; below it a model is over-confident.
+    Runs of a setting are pooled by their counts. The last of the 16 stored bins holds a confidence of exactly
+    1 and is drawn with the one before.
+
+    Args:
+        scored: contents of ``reliability_*.json``, one for each run, by setting.
+        shown: looks by setting.
+    """
+    names = [name for name in shown if scored.get(name)]
+    columns = min(4, max(1, len(names)))
+    rows = -(-len(names) // columns)
+    figure, axes = new_figure(max(3.4, 2.6 * columns), 3.5 * rows, 2 * rows, columns)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    grid = axes[0].get_gridspec()
+    assert grid is not None
+    grid.set_height_ratios([3, 1] * rows)
+    for index in range(rows * columns):
+        upper = axes[2 * columns * (index // columns) + index % columns]
+        lower = axes[2 * columns * (index // columns) + columns + index % columns]
+        if index >= len(names):
+            upper.set_axis_off()
+            lower.set_axis_off()
+            continue
+        name = names[index]
+        color = shown[name].color
+        count, confidence, accuracy = _pooled([run["diagram"] for run in scored[name]])
+        total = count.sum()
+        error = float((count * np.abs(accuracy - confidence))[count > 0].sum() / total) if total else np.nan
+        edges = np.linspace(0, 1, len(count) + 1)
+        middles, full = (edges[:-1] + edges[1:]) / 2, count > 0
+        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        upper.bar(middles[full], accuracy[full], 1 / len(count), color=color, alpha=0.35, edgecolor=color)
+        upper.plot(confidence[full], accuracy[full], color=color, marker=shown[name].marker, ms=4, lw=1)
+        upper.set_title(f"{plain(name)}\nECE {error:.4f}", fontsize=9)
+        upper.set_xlim(0, 1)
+        upper.set_ylim(0, 1)
+        upper.set_xticklabels([])
+        share = np.where(full, count / max(total, 1), np.nan)
+        lower.bar(middles, share, 1 / len(count), color=color, alpha=0.6)
+        lower.set_yscale("log")
+        lower.set_ylim(1e-6, 1.5)
+        lower.set_yticks([1e-6, 1e-3, 1])
+        lower.set_xlim(0, 1)
+        lower.set_xlabel("confidence")
+        if index % columns == 0:
+            upper.set_ylabel("accuracy")
+            lower.set_ylabel("voxels")
+        else:
+            upper.set_yticklabels([])
+            lower.set_yticklabels([])
+    return figure
+
+
+def _pooled(
+    diagrams: Sequence[Mapping[str, Sequence[float | None]]],
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Count, mean confidence and accuracy of 15 bins over some runs."""
+    counts = np.array([[value or 0 for value in d["count"]] for d in diagrams], float)
+    sums = [
+        (counts * np.array([[value or 0.0 for value in d[name]] for d in diagrams], float)).sum(0)
+        for name in ("confidence", "accuracy")
+    ]
+    parts = [_merged(part) for part in (counts.sum(0), *sums)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return parts[0], parts[1] / parts[0], parts[2] / parts[0]
+
+
+def _merged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The bin of confidence 1 added to the one before."""
+    merged: np.ndarray[Any, Any] = values[:-1].copy()
+    merged[-1] += values[-1]
+    return merged
+
+
+def read_curves(logs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+    """Validation lines of some logs: columns method, run, step and :data:`CURVES` (NaN where there is none).
+
+    Args:
+        logs: ``log.jsonl`` files by setting.
+    """
+    rows = []
+    for name, paths in logs.items():
+        for run, path in enumerate(paths):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                if entry["event"] == "validation":
+                    found = {key: entry.get(key) for key in CURVES}
+                    rows.append({"method": name, "run": run, "step": entry["step"], **found})
+    table = pd.DataFrame(rows, columns=["method", "run", "step", *CURVES])
+    return table.astype(dict.fromkeys(CURVES, float))
+
+
+def training_curves(curves: pd.DataFrame, shown: dict[str, Look]) -> Figure | None:
+    """Accuracy and reliability on the validation cases over training (Landgraf et al. 2025, Figure 4).
+
+    Median over runs, with their range as a band.
+
+    Args:
+        curves: of :func:`read_curves`.
+        shown: looks by setting.
+
+    Returns:
+        None where no run was validated.
+    """
+    present = [key for key in CURVES if curves[key].notna().any()]
+    if not present:
+        return None
+    columns = min(3, len(present))
+    rows = -(-len(present) // columns)
+    height = 2.5 * rows + 0.3 + 0.22 * -(-len(shown) // 4)
+    figure, axes = new_figure(3.3 * columns, height, rows, columns)
+    for axis, key in zip(axes, present, strict=False):
+        for name, look in shown.items():
+            mine = curves[curves["method"] == name].groupby("step")[key]
+            if not len(mine):
+                continue
+            middle = mine.median()
+            axis.plot(
+                middle.index,
+                middle,
+                color=look.color,
+                linestyle=look.line,
+                marker=look.marker,
+                ms=3.5,
+                lw=1.4,
+            )
+            axis.fill_between(middle.index, mine.min(), mine.max(), color=look.color, alpha=0.1, linewidth=0)
+        axis.set_title(TITLES.get(key.removeprefix("val_"), key))
+        axis.set_xlabel("step")
+    for axis in axes[len(present) :]:
+        axis.set_axis_off()
+    legend(figure, shown)
+    return figure

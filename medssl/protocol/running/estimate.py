@@ -1,0 +1,51 @@
+"""How long a plan will take, from the runs that there are."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+
+from medssl.protocol.running.job import State
+from medssl.protocol.running.plan import PlannedRun
+
+
+def run_seconds(run: PlannedRun) -> float | None:
+    """Seconds that a finished run took: its training and the scoring of its checkpoints, pauses left out."""
+    log = run.folder / "log.jsonl"
+    if not log.is_file():
+        return None
+    lines = log.read_text(encoding="utf-8").splitlines()
+    seconds = float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+    for path in run.folder.glob("reliability_*.json"):
+        scored = json.loads(path.read_text(encoding="utf-8"))
+        seconds += scored["cases"] * (scored.get("seconds_per_case") or 0.0)
+    return seconds
+
+
+def expected_seconds(runs: Sequence[PlannedRun], states: Mapping[str, State]) -> dict[str, float | None]:
+    """Seconds that each run takes as a whole, by its name.
+
+    The median of finished runs of the same data set, setting and labelled count; else of those of the same
+    data set; else what the protocol file expects; None where nobody knows.
+    """
+    finished = [(run, s) for run in runs if states[run.name] == "finished" and (s := run_seconds(run))]
+
+    def expected(run: PlannedRun) -> float | None:
+        data = [(other, s) for other, s in finished if other.dataset == run.dataset]
+        same = [s for o, s in data if (o.setting, o.labeled) == (run.setting, run.labeled)]
+        if same or data:
+            return statistics.median(same or [s for _, s in data])
+        return None if run.minutes is None else 60 * run.minutes
+
+    return {run.name: expected(run) for run in runs}
+
+
+def duration(seconds: float) -> str:
+    """Such as ``3 min 20 s`` or ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole / 86400:.1f} days"

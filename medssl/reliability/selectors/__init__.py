@@ -1,0 +1,1 @@
+"""Which pseudo-labels may be believed: one policy a file."""

@@ -1,0 +1,173 @@
+"""Two axes of reliability: how confident the views are together, and how far they agree (TCSeg)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from medssl.reliability.measures import Norm, check_norm, disagreement, mean_view
+from medssl.reliability.selectors.base import Selection
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Quadrants(NamedTuple):
+    """The four combinations of the two axes, bool ``(B, *S)`` each; every voxel is in exactly one."""
+
+    confident_certain: Tensor
+    confident_uncertain: Tensor
+    unconfident_certain: Tensor
+    unconfident_uncertain: Tensor
+
+
+@dataclass(frozen=True)
+class DualAxisReliability:
+    """Where pseudo-labels may be believed. Nothing in it carries a gradient.
+
+    Attributes:
+        confidence: ``(B, *S)``, eq. 6.
+        uncertainty: ``(B, *S)``, the largest disagreement of all pairs, each in units of its own
+            tolerance, so that 1 is the limit; 0 where no pair was given.
+        confident: bool ``(B, *S)``.
+        certain: bool ``(B, *S)``.
+        negative: bool ``(B, K, *S)``, true where a voxel is certainly not of that class.
+    """
+
+    confidence: Tensor
+    uncertainty: Tensor
+    confident: Tensor
+    certain: Tensor
+    negative: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """Bool ``(B, *S)``: confident and certain, so the pseudo-label is believed."""
+        return self.confident & self.certain
+
+    @property
+    def unreliable(self) -> Tensor:
+        """Bool ``(B, *S)``: not confident, or confident but uncertain (the set inside eq. 16).
+
+        That is every voxel that is not :attr:`positive`.
+        """
+        return ~self.positive
+
+    @property
+    def quadrants(self) -> Quadrants:
+        """The partition of all voxels by both axes: C+U-, C+U+, C-U- and C-U+."""
+        return Quadrants(
+            self.confident & self.certain,
+            self.confident & ~self.certain,
+            ~self.confident & self.certain,
+            ~self.confident & ~self.certain,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualAxis:
+    """Dual-axis reliability (TCSeg eq. 6-8, 11-13 and the set inside eq. 16), for any number of classes.
+
+    A voxel is *confident* where ``C = max_k mean_m p_m(k) >= tau_max``. It is *certain* where every pair
+    disagrees by no more than its tolerance. It is positive where it is both, and negative for class k
+    where it is certain and ``mean_m p_m(k) <= tau_min``: the paper prints ``C <= tau_min`` there, which
+    no voxel fulfils with few classes, because ``C >= 1 / K``.
+
+    The published code is ``norm="max", feature_tau=2 * tau``.
+
+    Args:
+        tau: tolerance of probability pairs, above 0.
+        tau_min: largest probability of a class that is ruled out.
+        tau_max: least confidence of a confident voxel; ``0 <= tau_min < tau_max <= 1``.
+        feature_tau: tolerance of feature pairs, above 0; as ``tau`` where None.
+        norm: see :func:`~medssl.reliability.disagreement`.
+        use_confidence: False is the ablation without C(v): every voxel counts as confident. No voxel is
+            negative then, since that is a statement about confidence.
+        use_uncertainty: False is the ablation without U(v): every voxel counts as certain. Both axes
+            are still measured and returned.
+
+    Raises:
+        ValueError: where an argument is outside its range.
+    """
+
+    tau: float = 0.05
+    tau_min: float = 0.1
+    tau_max: float = 0.85
+    feature_tau: float | None = None
+    norm: Norm = "l1"
+    use_confidence: bool = True
+    use_uncertainty: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.tau > 0:
+            raise ValueError(f"tau must be above 0, got {self.tau}")
+        if self.feature_tau is not None and not self.feature_tau > 0:
+            raise ValueError(f"feature_tau must be above 0 or None, got {self.feature_tau}")
+        if not 0 <= self.tau_min < self.tau_max <= 1:
+            raise ValueError(
+                f"tau_min and tau_max must satisfy 0 <= tau_min < tau_max <= 1, "
+                f"got {self.tau_min} and {self.tau_max}"
+            )
+        check_norm(self.norm)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        views: Sequence[Tensor],
+        *,
+        probability_pairs: Sequence[Pair],
+        feature_pairs: Sequence[Pair] = (),
+    ) -> DualAxisReliability:
+        """Judge every voxel.
+
+        Args:
+            views: at least one tensor of probabilities ``(B, K, *S)``; their mean decides on confidence.
+            probability_pairs: pairs of probabilities ``(B, K, *S)`` that must agree within ``tau``.
+            feature_pairs: pairs with an affinity map ``(B, K', *S)`` among them, of
+                :func:`~medssl.reliability.prototype_affinity`, that must agree within ``feature_tau``; of all
+                classes or of some, since cosines, unlike probabilities, say something new about each class.
+
+        Returns:
+            The two axes and what follows from them, without a gradient.
+
+        Raises:
+            ValueError: where shapes differ or there is no view.
+        """
+        mean = mean_view(views)
+        top = mean.amax(1)
+        uncertainty = torch.zeros_like(top)
+        feature_tau = self.tau if self.feature_tau is None else self.feature_tau
+        for pairs, tau in ((probability_pairs, self.tau), (feature_pairs, feature_tau)):
+            # A divisor that is a tensor: CUDA multiplies by the reciprocal of a plain number, and then
+            # a disagreement of exactly tau could come out above 1.
+            tolerance = top.new_full((), tau)
+            for a, b in pairs:
+                if a.shape[0] != mean.shape[0] or a.shape[2:] != mean.shape[2:]:
+                    raise ValueError(
+                        f"pairs must have the batch and grid of the views {tuple(mean.shape)}, "
+                        f"got {tuple(a.shape)}"
+                    )
+                uncertainty = torch.maximum(uncertainty, disagreement(a, b, norm=self.norm) / tolerance)
+        everywhere = torch.ones_like(top, dtype=torch.bool)
+        confident = top >= self.tau_max if self.use_confidence else everywhere
+        certain = uncertainty <= 1 if self.use_uncertainty else everywhere
+        ruled_out = mean <= self.tau_min if self.use_confidence else torch.zeros_like(mean, dtype=torch.bool)
+        return DualAxisReliability(
+            confidence=top,
+            uncertainty=uncertainty,
+            confident=confident,
+            certain=certain,
+            negative=ruled_out & certain.unsqueeze(1),
+        )
+
+    @torch.no_grad()
+    def select(self, views: Sequence[Tensor]) -> Selection:
+        """As a selector: the positive voxels, where every two of the views are compared.
+
+        With a single view nothing can disagree, and confidence alone decides.
+        """
+        found = self(views, probability_pairs=list(combinations(views, 2)))
+        return Selection(mean_view(views).max(1).indices, found.positive)

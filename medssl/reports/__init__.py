@@ -1,0 +1,1 @@
+"""What every report shares, and the reports that no clinician reads."""

@@ -1,0 +1,144 @@
+"""``index.html``: the worklist with pictures, in one file that opens from disk."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medssl.common.files import write_text
+from medssl.review.picture import thumbnail
+
+RESEARCH_USE = (
+    "For research use only. Not a medical device; not for diagnosis or treatment. "
+    "Every segmentation must be reviewed by a qualified person."
+)
+
+_HIDDEN = ("touches_border", "empty", "status")  # shown together as remarks
+
+_HEADINGS = {
+    "boundary_uncertainty": "boundary uncertainty",
+    "mean_uncertainty": "mean uncertainty",
+    "confident_disagreeing": "confident but disagreeing",
+}
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.2rem;
+  color: #1b1f24; background: #f6f7f9; }
+h1 { font-size: 1.35rem; margin: 0 0 .2rem; }
+p { margin: .3rem 0; max-width: 75rem; }
+.use { color: #7a3b00; background: #fff2df; border-left: 4px solid #e69f00; padding: .4rem .7rem; }
+.scroll { overflow-x: auto; margin-top: .9rem; border: 1px solid #d5d9df; border-radius: 6px;
+  background: #fff; }
+table { border-collapse: collapse; width: 100%; }
+th, td { padding: .45rem .6rem; text-align: right; border-bottom: 1px solid #e6e9ed; vertical-align: middle; }
+th { background: #eef1f4; position: sticky; top: 0; font-weight: 600; }
+th.text, td.text { text-align: left; }
+td.remarks { min-width: 11rem; }
+th button { all: unset; cursor: pointer; font: inherit; }
+th button:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
+th[aria-sort=ascending] button::after { content: " \\25B2"; }
+th[aria-sort=descending] button::after { content: " \\25BC"; }
+img { display: block; width: 300px; height: auto; border-radius: 3px; background: #000; }
+tr:hover td { background: #f2f8fc; }
+.bar { display: inline-block; height: .55rem; background: #d55e00; border-radius: 2px; vertical-align: middle;
+  margin-right: .4rem; }
+.mark { display: inline-block; background: #fde8d8; color: #8a3800; border-radius: 3px; padding: 0 .4rem;
+  margin: .1rem 0; }
+a { color: #005a8f; }
+"""
+
+SORTING = """
+document.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => {
+  const head = button.parentElement, table = head.closest("table"), body = table.tBodies[0];
+  const column = [...head.parentElement.children].indexOf(head);
+  const down = head.getAttribute("aria-sort") !== "descending";
+  table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const key = (row) => row.children[column].dataset.value ?? row.children[column].textContent;
+  const rows = [...body.rows].sort((a, b) => {
+    const x = key(a), y = key(b);
+    if (x === "" || y === "") return (x === "") - (y === "");
+    const difference = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+    return down ? -difference : difference;
+  });
+  body.append(...rows);
+}));
+"""
+
+
+def write_index(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], *, files: Mapping[str, Mapping[str, str]], about: str
+) -> None:
+    """Write the page.
+
+    Args:
+        path: ``index.html``.
+        rows: of :func:`medssl.review.worklist.worklist_rows`.
+        files: for each case its files, by what they are (``"picture"``, ``"segmentation"``...), relative to
+            the page.
+        about: a line on the model.
+    """
+    folder = Path(path).parent
+    columns = [k for k in (max(rows, key=lambda row: len(row)) if rows else {}) if k not in _HIDDEN]
+    heads = ['<th class="text">review</th>']
+    for column in columns:
+        kind = ' class="text"' if column == "case" else ""
+        sort = ' aria-sort="descending"' if column == "priority" else ""
+        heading = html.escape(_HEADINGS.get(column, column.replace("_", " ")))
+        heads.append(f"<th{kind}{sort}><button>{heading}</button></th>")
+    heads.append('<th class="text">remarks</th>')
+    body = [_row(row, columns, files.get(str(row["case"]), {}), folder) for row in rows]
+    write_text(
+        path,
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Review of {len(rows)} cases</title><style>{_STYLE}</style></head><body>
+<h1>Review of {len(rows)} cases</h1>
+<p>{html.escape(about)}</p>
+<p>Sorted by review priority: uncertain cases first. Select a heading to sort by it, a picture to enlarge it.
+Fill in <a href="worklist.csv">worklist.csv</a> while you review; open segmentations in ITK-SNAP (labels.txt)
+or 3D Slicer (labels.ctbl).</p>
+<p class="use">{html.escape(RESEARCH_USE)}</p>
+<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>
+{chr(10).join(body)}
+</tbody></table></div><script>{SORTING}</script></body></html>
+""",
+    )
+
+
+def _row(row: Mapping[str, Any], columns: Sequence[str], files: Mapping[str, str], folder: Path) -> str:
+    case = html.escape(str(row["case"]))
+    cells = ['<td class="text"></td>']
+    if "picture" in files:
+        small = base64.b64encode(thumbnail(folder / files["picture"])).decode()
+        link = html.escape(files["picture"])
+        cells[0] = (
+            f'<td class="text"><a href="{link}"><img alt="three planes of {case}" '
+            f'src="data:image/jpeg;base64,{small}"></a></td>'
+        )
+    for column in columns:
+        value = row.get(column)
+        if column == "case":
+            links = " &middot; ".join(
+                f'<a href="{html.escape(name)}">{html.escape(kind)}</a>' for kind, name in files.items()
+            )
+            cells.append(f'<td class="text" data-value="{case}"><strong>{case}</strong><br>{links}</td>')
+            continue
+        missing = value is None or value != value
+        number = "" if missing else f"{value:.3f}" if isinstance(value, float) else str(value)
+        bar = ""
+        if column == "priority" and not missing:
+            bar = f'<span class="bar" style="width:{4 * float(row[column]):.2f}rem"></span>'
+        cells.append(f'<td data-value="{"" if missing else value}">{bar}{number or "&ndash;"}</td>')
+    remarks = []
+    if row.get("empty"):
+        remarks.append(f"nothing predicted: {row['empty']}")
+    if row.get("touches_border"):
+        remarks.append(f"reaches the border of the scan: {row['touches_border']}")
+    if str(row.get("status", "")).startswith("failed"):
+        remarks.append(str(row["status"]))
+    marks = "<br>".join(f'<span class="mark">{html.escape(text)}</span>' for text in remarks)
+    cells.append(f'<td class="text remarks">{marks}</td>')
+    return f"<tr>{''.join(cells)}</tr>"

@@ -1,0 +1,70 @@
+"""What a training costs: parameters, seconds a step and memory."""
+
+import json
+import statistics
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medssl.training.checkpointer import Checkpointer
+from medssl.training.trainer import SemiSupervisedTrainer
+
+
+def training_cost(trainer: SemiSupervisedTrainer, checkpointer: Checkpointer, log: Path) -> dict[str, Any]:
+    """Cost of a training that has ended, for its ``run.json``.
+
+    Args:
+        trainer: the engine after :meth:`~medssl.training.trainer.SemiSupervisedTrainer.run`.
+        checkpointer: knows which part of the network is deployed.
+        log: its ``log.jsonl``; seconds a step are the median over the stretches between two ``train`` lines
+            of one epoch, so that validations, checkpoints and the pause of a resumed run do not enter.
+
+    Returns:
+        ``parameters`` of the trained network, ``deployed_parameters``, ``seconds_per_step`` (None where the
+        log has no two lines in one epoch), ``peak_memory_mb`` (MiB: of the GPU where there is one, else of
+        the process), ``device`` and ``threads``.
+    """
+    parameters = dict(trainer.method.network.named_parameters())
+    keys = checkpointer.deployed_keys
+    deployed = parameters if keys is None else {key: parameters[key] for key in keys if key in parameters}
+    device = torch.device(trainer.state.device)
+    return {
+        "parameters": sum(p.numel() for p in parameters.values()),
+        "deployed_parameters": sum(p.numel() for p in deployed.values()),
+        "seconds_per_step": seconds_per_step(log),
+        "peak_memory_mb": peak_memory_mb(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def seconds_per_step(log: Path) -> float | None:
+    """Median seconds of a step in a ``log.jsonl``; None where no epoch has two lines of training."""
+    if not log.is_file():
+        return None
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    train = [line for line in lines if line["event"] == "train"]
+    stretches = [
+        (after["seconds"] - before["seconds"]) / (after["step"] - before["step"])
+        for before, after in pairwise(train)
+        if before["epoch"] == after["epoch"]
+    ]
+    return round(statistics.median(stretches), 6) if stretches else None
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Largest memory so far, MiB: what torch held on a GPU, else the resident size of the process.
+
+    None where the operating system does not tell (Windows).
+    """
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+from medssl.common.lock import hold
+
+SLEEP = [sys.executable, "-c", "import sys; print('on', flush=True); sys.stdin.read()"]
+
+HOLD = """
+import sys
+from pathlib import Path
+from medssl.common.lock import hold
+
+with hold(Path(sys.argv[1])) as lock:
+    print(lock, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_holder_at_a_time(tmp_path):
+    with hold(tmp_path / "run") as first:
+        assert first is not None
+        with hold(tmp_path / "run") as second:
+            assert second is None
+        with hold(tmp_path / "other") as other:
+            assert other is not None
+    with hold(tmp_path / "run") as again:
+        assert again is not None
+
+
+def test_a_child_keeps_the_folder_locked_and_its_death_frees_it(tmp_path):
+    with hold(tmp_path) as lock:
+        child = subprocess.Popen(SLEEP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(lock,))
+        child.stdout.readline()
+    with hold(tmp_path) as meanwhile:
+        assert meanwhile is None
+    child.kill()
+    child.wait()
+    with hold(tmp_path) as afterwards:
+        assert afterwards is not None
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert int(holder.stdout.readline()) > 0
+    with hold(tmp_path) as lock:
+        assert lock is None
+    holder.kill()
+    holder.wait()
+    with hold(tmp_path) as lock:
+        assert lock is not None

@@ -1,0 +1,118 @@
+"""Fog, rain and the other corruptions of natural images."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from medssl.common.errors import InputError
+from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title, planar_depth
+from medssl.data.corruptions.images import FOG_BETA, atmospheric_light, fog, rain, streaks
+
+
+@pytest.fixture(scope="module")
+def street():
+    """A dark street with texture under a bright sky."""
+    rng = np.random.default_rng(0)
+    image = 0.3 + 0.25 * ndimage.gaussian_filter(rng.normal(size=(3, 90, 120)), (0, 1.5, 1.5)) * 3
+    image[:, :30] = 0.85 + 0.02 * rng.normal(size=(3, 30, 120))
+    return torch.from_numpy(image.clip(0, 1)).float()
+
+
+def test_fog_is_the_published_equation_pixel_by_pixel(street):
+    image = street.double().numpy()
+    depth = np.random.default_rng(1).uniform(1, 400, image.shape[1:])
+    light = atmospheric_light(image)
+    made = fog(image, depth, 0.02)
+    for y, x in ((0, 0), (45, 60), (89, 119)):
+        t = np.exp(-0.02 * depth[y, x])
+        np.testing.assert_allclose(made[:, y, x], image[:, y, x] * t + light * (1 - t))
+    # Visibility of the published attenuations: 600, 300 and 150 m.
+    np.testing.assert_allclose(2.996 / np.array(FOG_BETA[:3]), [599.2, 299.6, 149.8])
+
+
+def test_rain_is_the_published_equation_pixel_by_pixel(street):
+    image = street.double().numpy()
+    rng = np.random.default_rng(1)
+    depth, pattern = rng.uniform(0.001, 100, image.shape[1:]), rng.random(image.shape[1:])
+    alpha, beta, drop = 0.02, 0.01, 0.005
+    made = rain(image, depth, (alpha, beta, drop), 1.0, pattern)
+    light = atmospheric_light(image)
+    for y, x in ((0, 0), (45, 60), (89, 119)):
+        d = depth[y, x]
+        haze = 1 - np.exp(-beta * d)
+        layer = min(0.6 * pattern[y, x] * np.exp(-alpha * max(2 * drop, d)), 1 - haze)
+        np.testing.assert_allclose(made[:, y, x], image[:, y, x] * (1 - layer - haze) + layer + light * haze)
+
+
+def test_the_light_is_that_of_the_sky(street):
+    assert (atmospheric_light(street.double().numpy()) > 0.75).all()
+
+
+def test_far_pixels_lose_more_contrast_in_fog(street):
+    made = corrupt_natural_image(street, "fog", 3, case="a")
+    kept = made.std(2).mean(0) / street.std(2).mean(0)
+    assert kept[85] > 1.3 * kept[40]
+
+
+def test_the_plane_is_near_below_and_far_above_without_an_edge():
+    depth = planar_depth(200, 4)
+    assert (np.diff(depth[:, 0]) <= 0).all()
+    assert depth[0, 0] == pytest.approx(80)
+    assert depth[-1, 0] < 6
+    assert np.abs(np.diff(depth[:, 0])).max() < 12
+
+
+def test_streaks_are_sparse_and_longer_than_wide():
+    pattern = streaks(180, 240, np.random.default_rng(0))
+    assert 0.02 < pattern.mean() < 0.4
+
+    def shifted(rows, columns):
+        return np.corrcoef(pattern.ravel(), np.roll(pattern, (rows, columns), (0, 1)).ravel())[0, 1]
+
+    assert max(shifted(6, c) for c in range(-2, 3)) > shifted(0, 6) + 0.1
+
+
+@pytest.mark.parametrize("name", NATURAL_CORRUPTIONS)
+def test_damage_grows_and_values_stay_in_range(street, name):
+    errors = []
+    for severity in range(6):
+        made = corrupt_natural_image(street, name, severity, case="a")
+        assert made.shape == street.shape
+        assert 0 <= float(made.min()) <= float(made.max()) <= 1
+        errors.append(float((made - street).square().mean()))
+    assert errors[0] == 0
+    assert all(less < more for less, more in itertools.pairwise(errors)), errors
+
+
+@pytest.mark.parametrize("name", NATURAL_CORRUPTIONS)
+def test_what_is_drawn_depends_on_seed_and_case(street, name):
+    first = corrupt_natural_image(street, name, 3, case="a")
+    assert torch.equal(corrupt_natural_image(street, name, 3, case="a"), first)
+    if name in ("rain", "noise"):
+        assert not torch.equal(corrupt_natural_image(street, name, 3, case="b"), first)
+        assert not torch.equal(corrupt_natural_image(street, name, 3, case="a", seed=1), first)
+
+
+def test_a_depth_map_makes_it_the_published_corruption(street):
+    depth = torch.full(street.shape[1:], 50.0)
+    made = corrupt_natural_image(street, "fog", 2, case="a", depth=depth)
+    t = np.exp(-0.01 * 50)
+    light = torch.from_numpy(atmospheric_light(street.double().numpy())).view(3, 1, 1)
+    torch.testing.assert_close(made, (street * t + light * (1 - t)).float().clamp(0, 1))
+    assert corruption_title("fog", with_depth=True) == "fog"
+    assert corruption_title("fog", with_depth=False) == "fog-depth-free"
+    assert corruption_title("noise", with_depth=False) == "noise"
+
+
+def test_faults(street):
+    with pytest.raises(InputError, match="fog"):
+        corrupt_natural_image(street, "fogg", 1, case="a")
+    with pytest.raises(InputError, match="severity 9"):
+        corrupt_natural_image(street, "fog", 9, case="a")
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        corrupt_natural_image(street * 255, "fog", 1, case="a")
+    with pytest.raises(ValueError, match="depth"):
+        corrupt_natural_image(street, "fog", 1, case="a", depth=torch.zeros(90, 120))

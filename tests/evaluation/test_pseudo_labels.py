@@ -1,0 +1,166 @@
+import csv
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.common.errors import InputError
+from medssl.evaluation.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
+from medssl.methods import PseudoLabels
+from medssl.metrics import selection_quality
+from medssl.reliability import ConfidenceThreshold, Selection
+from medssl.training.checkpointer import Checkpointer
+from medssl.training.checkpoints import restore
+from tests.training import tiny
+from tests.training.test_resume import assert_same
+
+
+class Pseudo(tiny.Tiny):
+    """Two selections of its own; draws dropout and moves running statistics while it is asked."""
+
+    def pseudo_labels(self, images):
+        assert self.training
+        views = tuple(torch.softmax(net(images), 1) for net in (self.network, self.teacher))
+        one, two = ConfidenceThreshold(0.6).select(views[:1]), ConfidenceThreshold(0.0).select(views)
+        return PseudoLabels(views, {"one": one, "two": two})
+
+
+def hidden(count=3):
+    return [
+        {"case": f"c{i}", "image": case["image"], "label": case["label"]}
+        for i, case in enumerate(tiny.make_cases(labeled=count, unlabeled=0))
+    ]
+
+
+def quality(path, cases=None, **options):
+    plain = {"preprocessing": lambda item: item, "augmentation": None, "num_classes": 2, "name": "own"}
+    options = plain | options
+    return PseudoLabelQuality(path, cases=hidden() if cases is None else cases, **options)
+
+
+def trained(handlers=(), method=None, epochs=tiny.EPOCHS):
+    tiny.seed_all(5)
+    method = Pseudo(tiny.TinyNet()) if method is None else method
+    trainer = tiny.make_trainer(method=method, handlers=list(handlers), max_epochs=epochs)
+    trainer.run()
+    return trainer
+
+
+def rows(path):
+    with path.open(newline="") as table:
+        return list(csv.DictReader(table))
+
+
+def test_a_training_ends_the_same_with_and_without(tmp_path):
+    with_it = trained([quality(tmp_path / "q.csv", selectors={"conf": ConfidenceThreshold(0.9)})])
+    without = trained()
+    drawn = torch.randn(3)
+    states = with_it.method.state_dict(), without.method.state_dict()
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name
+    trained([quality(tmp_path / "q.csv")])
+    assert torch.equal(torch.randn(3), drawn)
+
+
+def test_rows_are_what_the_selections_say(tmp_path):
+    handler = quality(tmp_path / "q.csv", selectors={"conf": ConfidenceThreshold(0.55)}, batch_size=2)
+    trainer = trained([handler], epochs=1)
+    table = rows(tmp_path / "q.csv")
+    assert [(row["step"], row["selector"], row["class"]) for row in table] == [
+        ("4", "own", "all"), ("4", "own", "1"), ("4", "conf", "all"), ("4", "conf", "1"),
+    ]  # fmt: skip
+    truth = torch.cat([case["label"] for case in hidden()])
+    torch.manual_seed(4)
+    trainer.method.train()
+    images = torch.stack([case["image"] for case in hidden()])
+    with torch.no_grad():
+        asked = [trainer.method.pseudo_labels(part) for part in (images[:2], images[2:])]
+    own = [torch.cat([found.selections[name].labels for found in asked]) for name in ("one", "two")]
+    masks = [torch.cat([found.selections[name].mask for found in asked]) for name in ("one", "two")]
+    expected = selection_quality(torch.cat(own), torch.cat(masks), torch.cat([truth, truth]))
+    for column in ("tpr", "fpr", "ppv", "npv", "coverage"):
+        value = getattr(expected, column)
+        assert table[0][column] == ("" if math.isnan(value) else str(round(value, 6)))
+    assert int(table[0]["voxels"]) == 2 * truth.numel()
+    right = torch.cat(own) == torch.cat([truth, truth])
+    assert float(table[0]["ppv_all"]) == pytest.approx(float(right.float().mean()), abs=1e-6)
+    assert (table[0]["npv_all"], table[0]["recall_all"]) == ("", "")
+
+
+def test_intervals_and_cases(tmp_path):
+    trained([quality(tmp_path / "q.csv", interval=2, cases=hidden(7), max_cases=3)])
+    table = rows(tmp_path / "q.csv")
+    assert {row["step"] for row in table} == {"8"}
+    assert {int(row["voxels"]) for row in table} == {2 * 3 * 64}
+
+
+def test_a_method_without_pseudo_labels_and_a_list_without_cases_write_nothing(tmp_path):
+    trained([quality(tmp_path / "a.csv")], method=tiny.Tiny(tiny.TinyNet()))
+    trained([quality(tmp_path / "b.csv", cases=[])])
+    trained([quality(tmp_path / "c.csv", max_cases=0)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_training_forgets_an_old_table_and_a_resumed_one_keeps_its_part(tmp_path):
+    path = tmp_path / "q.csv"
+    straight = trained([quality(path)])
+    whole = path.read_text()
+    trained([quality(path)])
+    assert path.read_text() == whole
+    # A checkpoint of the first epoch beside a table of all three, as a kill in the last save leaves it.
+    tiny.seed_all(5)
+    trainer = tiny.make_trainer(method=Pseudo(tiny.TinyNet()), max_epochs=1)
+    Checkpointer(tmp_path / "run").attach(trainer)
+    trainer.run()
+    resumed = tiny.make_trainer(method=Pseudo(tiny.TinyNet()), handlers=[quality(path)])
+    restore(tmp_path / "run/last.pt", trainer=resumed)
+    resumed.run()
+    assert path.read_text() == whole
+    assert_same(straight.method.state_dict(), resumed.method.state_dict())
+
+
+def test_a_label_that_cannot_be_read_is_left_out_with_a_warning(tmp_path, caplog):
+    def preprocessing(item):
+        if item["case"] == "c1":
+            raise InputError("c1.nii.gz", "is truncated", "restore it")
+        return item
+
+    with caplog.at_level(logging.WARNING):
+        trained([quality(tmp_path / "q.csv", preprocessing=preprocessing)], epochs=1)
+    assert {int(row["voxels"]) for row in rows(tmp_path / "q.csv")} == {2 * 2 * 64}
+    assert "left out of the pseudo-labels' quality: c1.nii.gz: is truncated" in caplog.text
+
+    def broken(item):
+        raise RuntimeError("a fault of the program")
+
+    with pytest.raises(RuntimeError, match="fault of the program"):
+        trained([quality(tmp_path / "q.csv", preprocessing=broken)], epochs=1)
+
+
+def test_arguments_out_of_range():
+    for name in ("interval", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            quality("q.csv", **{name: 0})
+
+
+def test_cases_with_hidden_labels():
+    unlabeled = [{"case": name, "image": f"{name}.nii"} for name in "ab"]
+    datalist = {"unlabeled": unlabeled, "hidden_labels": {"b": "l.nii"}}
+    assert cases_with_hidden_labels(datalist) == [{"case": "b", "image": "b.nii", "label": "l.nii"}]
+    assert "label" not in datalist["unlabeled"][1]
+    assert cases_with_hidden_labels({"unlabeled": datalist["unlabeled"]}) == []
+
+
+def test_any_selector_can_be_compared():
+    class Every:
+        def select(self, views):
+            labels = views[0].argmax(1)
+            return Selection(labels, torch.ones_like(labels, dtype=torch.bool))
+
+    handler = quality("q.csv", selectors={"every": Every()})
+    trainer = trained(epochs=1)
+    counts = handler.measure(trainer)
+    assert counts["every"].compute().coverage == 1
+    assert np.isnan(counts["every"].compute().npv)

@@ -1,0 +1,142 @@
+import pandas as pd
+import pytest
+
+from medssl.data import read_split
+from medssl.protocol.analysis.published import COLUMNS, PAPERS, published_figures, published_rows
+from medssl.protocol.analysis.store import ALL_METRICS
+
+OVERLAP = ["dice", "jaccard", "hausdorff95", "asd"]
+VOLUMES = ["la", "pancreas_ct", "brats2019"]
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return published_figures()
+
+
+def of(figures, dataset="la", labeled=8):
+    return figures[figures["dataset"].eq(dataset) & figures["labeled"].eq(labeled)]
+
+
+def rows(figures, checkpoint, *, unit="voxel", **place):
+    return published_rows(of(figures, **place), checkpoint=checkpoint, metrics=OVERLAP, unit=unit)
+
+
+def test_every_figure_has_a_known_place_and_says_what_it_is(figures):
+    assert tuple(figures.columns) == COLUMNS
+    assert set(figures["paper"]) == set(PAPERS)
+    assert set(figures["checkpoint"]) == {"best", "last", "last/best", ""}
+    assert set(figures["statistic"]) == {"median", "maximum", "minimum", "mean", "std", "delta", "value"}
+    assert not (figures[["paper", "table", "dataset", "method", "metric", "printed"]] == "").any().any()
+    placed = figures[figures["dataset"].isin(VOLUMES)].dropna(subset="labeled")
+    assert set(placed["metric"]) <= set(ALL_METRICS)
+    for (dataset, labeled), _ in placed.groupby(["dataset", "labeled"]):
+        split = read_split(dataset)
+        assert labeled in {*split.labeled_counts.values(), len(split.training)}
+
+
+def test_values_are_on_the_scale_of_own_scores(figures):
+    shares = figures["metric"].isin(["dice", "jaccard", "miou", "ece", "rss_landgraf2025", "Recall"])
+    deltas = shares & figures["statistic"].eq("delta")
+    assert set(figures.loc[shares, "unit"]) == {""}
+    assert figures.loc[shares & ~deltas, "value"].between(0, 1).all()
+    assert figures.loc[deltas, "value"].between(-1, 1).all()
+    assert set(figures.loc[figures["metric"].isin(["hausdorff95", "asd"]), "unit"]) == {"voxel"}
+    # 79.2% in one paper and 0.736 in another are on one scale.
+    miou = figures[figures["metric"].eq("miou") & figures["statistic"].eq("value")]
+    assert miou.groupby("paper")["value"].median().between(0.5, 0.9).all()
+
+
+def test_the_printed_distances_on_la_are_in_voxels(figures):
+    """Their head says mm; those of MC-Net+ are the ones of its authors' result files, in voxels."""
+    for labeled in (8, 16):
+        mine = of(figures, "la", labeled)
+        mine = mine[mine["method"].eq("MC-Net+") & mine["metric"].isin(["hausdorff95", "asd"])]
+        printed = mine.groupby(["paper", "metric"])["printed"].agg(set).unstack("paper")
+        assert len(printed) == 2
+        assert printed["mcnet"].equals(printed["tcseg"].rename("mcnet"))
+
+
+def test_the_papers_table_1(figures):
+    chosen = figures[figures["method"].eq("TCSeg") & figures["table"].eq("Table 1")]
+    for statistic, checkpoint, expected in (
+        ("median", "last", ["90.28", "90.83", "81.08", "83.44", "85.27", "86.47"]),
+        ("maximum", "last", ["90.39", "91.36", "81.20", "84.14", "86.52", "86.68"]),
+        ("median", "best", ["90.73", "91.44", "82.22", "83.94", "85.27", "86.47"]),
+    ):
+        found = chosen[chosen["statistic"].eq(statistic) & chosen["checkpoint"].eq(checkpoint)]
+        found = found.set_index(["dataset", "labeled"])["printed"]
+        places = [("la", 8), ("la", 16), ("pancreas_ct", 6), ("pancreas_ct", 12)]
+        places += [("brats2019", 25), ("brats2019", 50)]
+        assert [found[place] for place in places] == expected
+
+
+def test_best_stands_with_best_and_last_with_last(figures):
+    last, best, unstated = ({row.name for row in rows(figures, name)} for name in ("last", "best", ""))
+    assert {"DTC", "TCSeg", "TraCoCo"} <= last
+    assert {"MC-Net+", "BCP", "A&D", "TCSeg", "TraCoCo"} <= best
+    assert {"CRDS", "BoANet", "W2SPC", "OTCMC", "supervised only", "TCSeg w/o prob."} <= unstated
+    assert not unstated & (last | best)
+    assert not {"MC-Net+", "BCP", "A&D"} & last
+    assert not {"DTC", "DBiSL"} & best
+    assert all(row.published and row.marks == {} for row in rows(figures, ""))
+
+
+def test_checkpoints_that_coincide_stand_in_both_tables(figures):
+    for checkpoint in ("last", "best"):
+        found = rows(figures, checkpoint, dataset="brats2019", labeled=25)
+        (row,) = [row for row in found if row.name == "TCSeg"]
+        assert row.cells["dice"] == "85.27 / 86.52"
+        assert row.remark == "TCSeg paper, Table 1, Table 5; VNet-style; median / maximum"
+        assert "protocols coincide (validation set)" in " ".join(row.notes)
+
+
+def test_a_row_names_its_statistic_and_one_number_is_not_taken_for_a_median(figures):
+    last = {(row.name, row.remark.rsplit("; ", 1)[1]): row for row in rows(figures, "last")}
+    assert last["TCSeg", "median / maximum"].cells == {
+        "dice": "90.28 / 90.39",
+        "hausdorff95": "6.49 / 6.40",
+        "asd": "1.77 / 1.88",
+    }
+    assert last["TCSeg", "mean / std"].cells == {"dice": "89.86 / 0.12"}
+    assert "inconsistent with the Table 1 median and maximum" in last["TCSeg", "mean / std"].notes
+    assert "Dice: inconsistent with Figure 5" in last["TCSeg", "median / maximum"].notes
+    assert last["DTC", "statistic not stated"].cells["dice"] == "87.51"
+
+
+def test_distances_in_another_unit_stay_out(figures):
+    for row in rows(figures, "best", unit="mm"):
+        assert set(row.cells) <= {"dice", "jaccard"}
+    assert any("hausdorff95" in row.cells for row in rows(figures, "best"))
+
+
+def test_several_tables_of_a_paper_print_one_number_for_one_thing(figures):
+    """Which is why a row may merge them."""
+    shown = figures[figures["dataset"].isin(VOLUMES) & figures["labeled"].notna()]
+    identity = [
+        "paper",
+        "dataset",
+        "labeled",
+        "method",
+        "variant",
+        "backbone",
+        "split",
+        "statistic",
+        "metric",
+    ]
+    for checkpoint in ("last", "best", ""):
+        coincide = ["last/best"] if checkpoint else []
+        chosen = shown[shown["checkpoint"].isin([checkpoint, *coincide])]
+        assert (chosen.groupby(identity)["value"].nunique() == 1).all()
+
+
+def test_what_is_only_remembered_is_left_out_unless_asked_for(figures):
+    more = published_figures(remembered=True)
+    remembered = more[more["paper"] == ""]
+    assert len(remembered) == len(more) - len(figures) == 9
+    assert remembered["note"].str.startswith("from memory").all()
+    assert set(remembered["checkpoint"]) == {""}
+    pd.testing.assert_frame_equal(more.iloc[: len(figures)], figures)
+    assert "URPC" not in {row.name for row in rows(figures, "")}
+    (row,) = [row for row in rows(more, "") if row.name == "URPC"]
+    assert row.remark == "from memory; statistic not stated"
