@@ -8,21 +8,20 @@ from monai.transforms import Compose, NormalizeIntensityd, Spacingd
 from medssl.data import LoadCased, build_datalist, read_split, validate_datalist
 from tests.places import REAL
 
-DATA = REAL
 CASES = read_split("la").training[:3]
 
-pytestmark = pytest.mark.skipif(not (DATA / "la").is_dir(), reason="LA is not in ../shared/data")
+pytestmark = pytest.mark.real("data/la", "data/la_h5")
 
 
 @pytest.fixture(scope="module")
 def nifti():
-    return build_datalist(DATA / "la", dataset="la", labeled=3)
+    return build_datalist(REAL / "la", dataset="la", labeled=3)
 
 
 @pytest.fixture(scope="module")
 def hdf5():
     return build_datalist(
-        DATA / "la_h5", dataset="la", labeled=3, allow_missing=True, require_unlabeled=False
+        REAL / "la_h5", dataset="la", labeled=3, allow_missing=True, require_unlabeled=False
     )
 
 

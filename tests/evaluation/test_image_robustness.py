@@ -98,7 +98,7 @@ def test_faults_are_one_line(items, tmp_path):
         )
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not beside the repository")
+@pytest.mark.real("data/camvid")
 def test_street_scenes():
     images = sorted((CAMVID / "images/val").iterdir())[:4]
     labels = {path.stem: path for path in (CAMVID / "labels/val").iterdir()}

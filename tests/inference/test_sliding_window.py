@@ -47,9 +47,8 @@ def test_windows_are_those_of_the_literature(seed):
     assert our_windows(shape, patch, stride) == literature_windows(shape, patch, stride)
 
 
+@pytest.mark.real("data/la")
 def test_windows_of_all_left_atria_are_those_of_the_literature():
-    if not LA.is_dir():
-        pytest.skip("the left-atrium data are not beside the repository")
     patch, stride = [112, 112, 80], [18, 18, 4]
     shapes = {nib.load(path).shape for path in LA.glob("*.nii.gz")}
     assert len(shapes) > 10

@@ -13,7 +13,7 @@ from tests.places import REAL
 GOLDEN = REAL / "golden"
 NAMES = ("trained", "trained_box", "missing_prototype", "untrained")
 
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the golden numbers in ../shared")
+pytestmark = pytest.mark.real("data/golden")
 
 
 class Answers(torch.nn.Module):

@@ -145,7 +145,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.skipif(not (REAL / "la_h5").is_dir(), reason="LA is not in ../shared/data")
+@pytest.mark.real("data/la", "data/la_h5")
 def test_real_hdf5_gives_the_voxels_of_the_nifti_release(tmp_path):
     case = CASES[0]
     (tmp_path / "source").mkdir()

@@ -64,7 +64,7 @@ _SHOWN = {
 
 
 def published_figures(*, remembered: bool = False) -> pd.DataFrame:
-    """Every number of the tables in medssl/protocol/analysis/published_tables, one a row, in the terms of own results.
+    """Every number of the tables in ``published_tables``, one a row, in the terms of own results.
 
     Args:
         remembered: also those that are quoted from memory, whose ``paper`` is empty.

@@ -8,22 +8,20 @@ from medssl.data import read_split
 from medssl.data.checks.run import check_datalist
 from tests.places import REAL
 
-DATA = REAL
-
-pytestmark = pytest.mark.skipif(not (DATA / "la_h5").is_dir(), reason="LA is not in ../shared/data")
+pytestmark = pytest.mark.real("data/la", "data/la_h5")
 
 
 def test_normalised_hdf5_of_a_scan_is_found_beside_its_nifti(tmp_path):
     cases = read_split("la").training[:3]
     datalist = {
         "training": [
-            {"image": str(DATA / f"la/images/{case}.nii.gz"), "label": str(DATA / f"la/labels/{case}.nii.gz")}
+            {"image": str(REAL / f"la/images/{case}.nii.gz"), "label": str(REAL / f"la/labels/{case}.nii.gz")}
             for case in cases
         ],
         "test": [
             {
                 "case": f"{case} in HDF5",
-                **dict.fromkeys(("image", "label"), str(DATA / f"la_h5/{case}/mri_norm2.h5")),
+                **dict.fromkeys(("image", "label"), str(REAL / f"la_h5/{case}/mri_norm2.h5")),
             }
             for case in cases
         ],

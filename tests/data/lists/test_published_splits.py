@@ -4,7 +4,7 @@ import pytest
 
 from medssl.common.errors import InputError
 from medssl.data import read_split, split_names, split_sha256
-from tests.places import ROOT
+from tests.places import ROOT, SHARED
 
 COUNTS = {"la": (80, 0, 20), "pancreas_ct": (62, 0, 20), "brats2019": (250, 25, 60)}
 
@@ -21,12 +21,10 @@ def test_published_list_sizes_and_no_case_in_two_lists(name):
         assert round(float(share.rstrip("%")) / 100 * len(split.training)) == count
 
 
+@pytest.mark.real("splits")
 @pytest.mark.parametrize("name", COUNTS)
 def test_lists_equal_the_gathered_facts(name):
-    facts_file = ROOT.parent / "shared" / "splits" / f"{name}.json"
-    if not facts_file.is_file():
-        pytest.skip("the gathered split facts are not beside the repository")
-    facts, split = json.loads(facts_file.read_text()), read_split(name)
+    facts, split = json.loads((SHARED / "splits" / f"{name}.json").read_text()), read_split(name)
     assert list(split.training) == facts["training"]
     assert list(split.validation) == facts.get("validation", [])
     assert list(split.test) == facts["test"]
@@ -64,6 +62,7 @@ NATURAL = {
 }
 
 
+@pytest.mark.real("splits")
 @pytest.mark.parametrize("name", NATURAL)
 def test_partitions_of_natural_images_equal_the_gathered_facts(name):
     split = read_split(name)
@@ -74,10 +73,7 @@ def test_partitions_of_natural_images_equal_the_gathered_facts(name):
         assert len(set(labeled)) == len(labeled)
         assert {*labeled, *unlabeled} == set(split.training)
         assert len(labeled) + len(unlabeled) == len(split.training)
-    facts_file = ROOT.parent / "shared" / "splits" / f"{name}.json"
-    if not facts_file.is_file():
-        pytest.skip("the gathered split facts are not beside the repository")
-    facts = json.loads(facts_file.read_text())
+    facts = json.loads((SHARED / "splits" / f"{name}.json").read_text())
     expected = dict(facts["labeled"])
     for group in ("blender", "blender_u2pl"):
         expected |= {f"{group}/{key}": cases for key, cases in facts.get(f"labeled_{group}", {}).items()}

@@ -41,7 +41,7 @@ def test_every_cell_has_its_checkpoint_its_statistic_and_its_unit(name):
     assert not table.duplicated(CELL).any()
 
 
-@pytest.mark.skipif(not SOURCE.is_dir(), reason="the source tables are not in ../shared/tables")
+@pytest.mark.real("tables")
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_cell_is_that_of_the_source(name):
     source = pd.read_csv(SOURCE / f"{name}.csv", dtype=str, keep_default_na=False, encoding="utf-8")

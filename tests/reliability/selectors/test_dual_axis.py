@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from medssl.reliability import DualAxis, DualAxisReliability
-
 from tests.reliability import loops
 
 
