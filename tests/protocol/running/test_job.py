@@ -185,7 +185,7 @@ def test_two_pools_on_one_folder_share_the_work(tmp_path, stages, monkeypatch):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert [tries(run) for run in runs] == [1, 1, 1, 1]
     for outcomes in results:
         assert {o.name for o in outcomes if o.state == "finished"} == {run.name for run in runs}
@@ -215,12 +215,12 @@ except KeyboardInterrupt:
 
 def test_interrupting_a_pool_interrupts_its_processes(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", POOL, str(tmp_path)], stderr=subprocess.PIPE, cwd=ROOT)
-    for _ in range(600):
-        if (tmp_path / "run/on").exists():
-            break
+    # However long a loaded machine needs to start it: only its end would be a failure.
+    while not (tmp_path / "run/on").exists():
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate()
     assert b"KeyboardInterrupt" in said
     assert (tmp_path / "run/interrupted").exists()
 
@@ -230,7 +230,7 @@ def test_a_process_that_starts_while_the_pool_stops_is_interrupted_too(tmp_path)
     pool._stop_all()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         pool._started(process)
-        assert process.wait(timeout=30) != 0
+        assert process.wait() != 0
 
 
 def test_estimates_come_from_finished_runs_and_else_from_the_file(tmp_path):
