@@ -1,22 +1,26 @@
 """``medssl predict``: a folder of scans becomes a folder that a clinician can review."""
 
 import argparse
-from itertools import chain, combinations
-from pathlib import Path
 from typing import Any
 
-from medssl.common.errors import InputError
+from medssl.commands.models import add_model_options, checkpoints_of
 
 
 def add_predict(commands: Any) -> None:
     """``medssl predict``."""
-    parser = commands.add_parser("predict", help="segment scans into a folder for review")
-    parser.add_argument("--bundle", required=True, help="folder of the bundle, such as bundles/tcseg")
-    parser.add_argument(
-        "--checkpoint", required=True, nargs="+", help="best.pt or last.pt; several make an ensemble"
+    parser = commands.add_parser(
+        "predict",
+        help="segment scans into a folder for review",
+        description="Segment scans with a trained model, which says itself how it was trained.",
     )
-    parser.add_argument("--input", required=True, help="folder of scans, one scan, or a MONAI datalist")
-    parser.add_argument("--out", required=True, help="the review folder")
+    parser.add_argument(
+        "places",
+        nargs="*",
+        metavar="RUN SCANS OUT",
+        help="folder of a run or a checkpoint; folder of scans, one scan or a MONAI datalist; review folder",
+    )
+    parser.add_argument("--input", help="SCANS, the other way to say it")
+    parser.add_argument("--out", help="OUT, the other way to say it")
     parser.add_argument("--cases", nargs="+", metavar="CASE", help="only these cases")
     parser.add_argument(
         "--lists",
@@ -24,7 +28,7 @@ def add_predict(commands: Any) -> None:
         default=["unlabeled", "validation", "test"],
         help="lists of a datalist that are predicted (default: unlabeled validation test)",
     )
-    parser.add_argument("--config-file", nargs="+", default=[], help="further overlays of the bundle")
+    add_model_options(parser)
     model = parser.add_argument_group("test-time options")
     model.add_argument(
         "--uncertainty",
@@ -33,15 +37,12 @@ def add_predict(commands: Any) -> None:
     )
     model.add_argument("--window-weights", choices=("constant", "gaussian"), default="constant")
     model.add_argument(
-        "--flips", type=int, nargs="+", metavar="AXIS", help="average over flips of these axes"
+        "--flips", type=int, nargs="+", default=[], metavar="AXIS", help="average over flips of these axes"
     )
-    model.add_argument("--stride", type=int, nargs=3, metavar="N", help="step between windows in voxels")
     model.add_argument("--batch-size", type=int, default=4, help="windows at once (default 4)")
     model.add_argument(
         "--temperature", type=float, help="of the probabilities (default: that of medssl calibrate, else 1)"
     )
-    model.add_argument("--amp", choices=("off", "bf16"), help="bf16 is faster (default: the bundle's)")
-    model.add_argument("--device", help="such as cuda:0 (default: a GPU where there is one)")
     model.add_argument("--keep-largest", type=int, nargs="+", default=[], metavar="CLASS")
     model.add_argument("--fill-holes", type=int, nargs="+", default=[], metavar="CLASS")
     output = parser.add_argument_group("output")
@@ -55,56 +56,35 @@ def add_predict(commands: Any) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    import torch
-
+    from medssl.data.lists.scans import scans_of
     from medssl.inference.checkpoints import model_record
     from medssl.inference.deployment import load_deployment
-    from medssl.inference.predictor import Predictor, Uncertainty
     from medssl.review.case import PackageOptions
     from medssl.review.package import write_review_package
     from medssl.review.segments import segment_classes
 
-    items = scans_of(arguments.input, lists=arguments.lists, cases=arguments.cases)
-    uncertainty: Uncertainty = arguments.uncertainty or (
-        "ensemble" if len(arguments.checkpoint) > 1 else "entropy"
-    )
-    deployment = load_deployment(
-        arguments.bundle,
-        arguments.checkpoint,
-        config_files=arguments.config_file,
-        overrides={"stride": arguments.stride} if arguments.stride else {},
-        both_decoders=uncertainty == "dual-axis",
-    )
-    settings = deployment.settings
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    axes = sorted(set(arguments.flips or []))
-    if not set(axes) <= {0, 1, 2}:
-        raise InputError(f"--flips {axes}", "no such axis", "choose among 0 1 2")
-    predictor = Predictor(
-        [network.to(device) for network in deployment.networks],
-        num_classes=settings["num_classes"],
-        patch=settings["patch_size"],
-        stride=settings["stride"],
-        batch_size=arguments.batch_size,
-        weights=arguments.window_weights,
-        flips=list(chain.from_iterable(combinations(axes, n) for n in range(1, len(axes) + 1))),
-        uncertainty=uncertainty,
-        keep_probabilities=arguments.probabilities,
-        temperature=_temperature(arguments),
-        amp=arguments.amp or ("bf16" if settings["amp"] == "bf16" else "off"),
-        channels_last=bool(settings["channels_last"]),
-        device=device,
-    )
-    names = arguments.class_names or settings["class_names"] or []
-    if len(names) > settings["num_classes"] - 1:
-        raise InputError("--class-names", f"are {len(names)}", f"give {settings['num_classes'] - 1}")
+    checkpoints, (scans, out) = checkpoints_of(arguments, "input", "out")
+    items = scans_of(scans, lists=arguments.lists, cases=arguments.cases)
+    deployment = load_deployment(checkpoints, allow=arguments.allow)
+    trained = deployment.description
+    names = arguments.class_names or trained.class_names or ()
     result = write_review_package(
-        arguments.out,
+        out,
         items=items,
         transform=deployment.transform,
-        predictor=predictor,
-        classes=segment_classes(settings["num_classes"], dict(enumerate(names, 1))),
-        model=model_record(arguments.checkpoint),
+        predictor=deployment.predictor(
+            stride=arguments.stride,
+            batch_size=arguments.batch_size,
+            weights=arguments.window_weights,
+            flip_axes=arguments.flips,
+            uncertainty=arguments.uncertainty,
+            keep_probabilities=arguments.probabilities,
+            temperature=arguments.temperature,
+            amp=arguments.amp,
+            device=arguments.device,
+        ),
+        classes=segment_classes(trained.num_classes, dict(enumerate(names, 1))),
+        model=model_record(checkpoints),
         options=PackageOptions(
             bids=arguments.bids,
             keep_largest=tuple(arguments.keep_largest),
@@ -119,46 +99,3 @@ def _predict(arguments: argparse.Namespace) -> int:
         print(f"  {message}")
     print(f"open {result.folder / 'index.html'}")
     return 1 if result.failed else 0
-
-
-def _temperature(arguments: argparse.Namespace) -> float:
-    """What was asked for, or the stored one; members of an ensemble have none of their own."""
-    from medssl.inference.temperature import stored_temperature
-
-    if arguments.temperature is not None:
-        if not arguments.temperature > 0:
-            raise InputError(f"--temperature {arguments.temperature}", "not above 0", "1 changes nothing")
-        return float(arguments.temperature)
-    return stored_temperature(arguments.checkpoint[0]) if len(arguments.checkpoint) == 1 else 1.0
-
-
-def scans_of(source: str, *, lists: list[str], cases: list[str] | None) -> list[dict[str, Any]]:
-    """The scans of a folder, a single scan, or the cases of a datalist.
-
-    Raises:
-        InputError: nothing there, an unknown list, or a case that is not there.
-    """
-    from medssl.common.errors import unknown_name
-    from medssl.data import list_scans, load_datalist
-    from medssl.data.lists.datalist import LISTS
-    from medssl.data.lists.layout import case_name
-
-    path = Path(source)
-    if path.suffix.lower() == ".json":
-        for name in lists:
-            if name not in LISTS:
-                raise unknown_name("list", name, LISTS)
-        datalist = load_datalist(path)
-        kept = ("case", "image", "roi")
-        found = [{k: v for k, v in item.items() if k in kept} for name in lists for item in datalist[name]]
-        for case in cases or ():
-            if case not in {item["case"] for item in found}:
-                raise unknown_name("case", case, [item["case"] for item in found])
-        return [item for item in found if not cases or item["case"] in cases]
-    if path.is_file():
-        return [{"case": case_name(path), "image": str(path.absolute())}]
-    from medssl.data.lists.layout import is_dicom_folder
-
-    if is_dicom_folder(path):
-        return [{"case": path.name, "image": str(path.absolute())}]
-    return list(list_scans(path, cases=cases))

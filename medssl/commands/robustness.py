@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medssl.common.errors import InputError
 
@@ -11,7 +11,6 @@ from medssl.common.errors import InputError
 def add_robustness(commands: Any) -> None:
     """``medssl robustness``."""
     parser = commands.add_parser("robustness", help="evaluate trained models on corrupted scans")
-    parser.add_argument("--bundle", required=True, help="folder of the bundle, such as bundles/tcseg")
     parser.add_argument(
         "--checkpoint", required=True, nargs="+", metavar="[NAME=]FILE", help="one model each, compared"
     )
@@ -20,9 +19,10 @@ def add_robustness(commands: Any) -> None:
     parser.add_argument("--out", required=True, help="folder of the tables, the figure and the cells")
     parser.add_argument("--corruptions", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument("--severities", nargs="+", type=int, default=[1, 3, 5], metavar="N", help="1 to 5")
-    parser.add_argument("--config-file", nargs="+", default=[], help="further overlays of the bundle")
+    parser.add_argument("--bundle", help=argparse.SUPPRESS)  # a checkpoint says how it was trained
+    parser.add_argument("--allow", nargs="+", default=[], metavar="PACKAGE", help="as for medssl predict")
     parser.add_argument("--stride", type=int, nargs=3, metavar="N", help="step between windows in voxels")
-    parser.add_argument("--amp", choices=("off", "bf16"), help="bf16 is faster (default: the bundle's)")
+    parser.add_argument("--amp", choices=("off", "bf16"), help="bf16 is faster (default: the training's)")
     parser.add_argument("--device", help="such as cuda:0 (default: a GPU where there is one)")
     parser.add_argument(
         "--margin", type=float, metavar="MM", help="reliability this far around prediction and reference"
@@ -32,17 +32,14 @@ def add_robustness(commands: Any) -> None:
 
 
 def _robustness(arguments: argparse.Namespace) -> int:
-    import torch
-
     from medssl.common.errors import unknown_name
     from medssl.common.files import write_text
-    from medssl.data import LoadCased, load_datalist
+    from medssl.data import load_datalist
     from medssl.data.corruptions import VOLUME_CORRUPTIONS
     from medssl.data.lists.datalist import LISTS
     from medssl.evaluation.scan_robustness import cells_of, measure_robustness
-    from medssl.evaluation.trained import refuse_training_cases
+    from medssl.inference.checkpoints import refuse_training_cases
     from medssl.inference.deployment import load_deployment
-    from medssl.inference.predictor import Predictor
     from medssl.reports.robustness import robustness_identity, write_robustness
 
     if arguments.list not in LISTS:
@@ -50,36 +47,25 @@ def _robustness(arguments: argparse.Namespace) -> int:
     cells = cells_of(arguments.corruptions or list(VOLUME_CORRUPTIONS), arguments.severities)
     datalist = load_datalist(arguments.input)
     items = [item for item in datalist[arguments.list] if "label" in item]
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out = Path(arguments.out)
     models = {}
     for name, file in _named(arguments.checkpoint):
         refuse_training_cases(file, [item["case"] for item in items])
-        deployment = load_deployment(
-            arguments.bundle,
-            [file],
-            config_files=arguments.config_file,
-            overrides={"stride": arguments.stride} if arguments.stride else {},
-        )
-        settings = deployment.settings
-        amp: Literal["off", "bf16"] = "bf16" if (arguments.amp or settings["amp"]) == "bf16" else "off"
-        predictor = Predictor(
-            [deployment.networks[0].to(device)],
-            num_classes=settings["num_classes"],
-            patch=settings["patch_size"],
-            stride=settings["stride"],
+        deployment = load_deployment([file], allow=arguments.allow)
+        predictor = deployment.predictor(
+            stride=arguments.stride,
             keep_probabilities=True,
-            amp=amp,
-            channels_last=bool(settings["channels_last"]),
-            device=device,
+            temperature=1.0,
+            amp=arguments.amp,
+            device=arguments.device,
         )
         identity = robustness_identity(
             file,
             [item["case"] for item in items],
             seed=arguments.seed,
             margin=arguments.margin,
-            stride=settings["stride"],
-            amp=amp,
+            stride=list(predictor.stride),
+            amp=predictor.amp,
         )
         models[name] = measure_robustness(
             out / "cells" / name,
@@ -90,9 +76,7 @@ def _robustness(arguments: argparse.Namespace) -> int:
             predictor=predictor,
             seed=arguments.seed,
             margin=arguments.margin,
-            reference=LoadCased(
-                "label", h5_spacing=settings["h5_spacing"], label_map=datalist.get("label_map")
-            ),
+            reference=deployment.loader("label", label_map=datalist.get("label_map")),
         )
     table = write_robustness(out, models)
     write_text(out / "settings.json", json.dumps({"command": vars(arguments)}, default=str, indent=2) + "\n")

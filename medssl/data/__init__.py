@@ -20,9 +20,10 @@ from medssl.data.preparing.reference_roi import add_reference_boxes
 from medssl.data.reading.loading import LoadCased
 from medssl.data.reading.orientation import Orientd, preprocessing
 from medssl.data.reading.readers import DicomSeriesReader, H5Reader, SimpleITKReader
-from medssl.data.reading.transforms import CropToBoxd, NormalizeByForegroundd
+from medssl.data.reading.transforms import CropAboveMinimumd, CropToBoxd, NormalizeByForegroundd
 
 __all__ = [
+    "CropAboveMinimumd",
     "CropToBoxd",
     "Datalist",
     "DicomSeriesReader",

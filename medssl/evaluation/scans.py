@@ -7,7 +7,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +15,13 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
 from medssl.data.checks.volumes import AFFINE_TOLERANCE
-from medssl.inference.checkpoints import load_network
-from medssl.inference.deployable import deployable
+from medssl.inference.checkpoints import load_checkpoint
+from medssl.inference.deployment import load_deployment
 from medssl.inference.scan_evaluator import ScanEvaluator
 from medssl.metrics import EMPTY_POLICY, ReliabilityMetrics, segmentation_scores
 from medssl.training.run_lock import not_while_training
@@ -255,7 +255,6 @@ def summary_table(rows: Sequence[Row]) -> str:
 def evaluate_run(
     evaluator: ScanEvaluator,
     *,
-    network: nn.Module,
     run_dir: str | Path,
     num_classes: int,
     checkpoints: Sequence[Literal["best", "last"]] = ("best", "last"),
@@ -265,6 +264,7 @@ def evaluate_run(
     subset: Literal["test", "validation"] = "test",
     split_sha256: str | None = None,
     channels_last: bool = True,
+    allow: Collection[str] = (),
     overwrite: bool = False,
 ) -> dict[str, list[Row]]:
     """Score the checkpoints of a run: ``best.pt`` to ``cases_best.csv``, ``last.pt`` to ``cases_last.csv``.
@@ -273,8 +273,8 @@ def evaluate_run(
     without a validation has no ``best.pt`` and is scored on ``last.pt`` alone.
 
     Args:
-        evaluator: over the test cases, with ``reference`` and ``case``; its predictor keeps probabilities.
-        network: the deployed architecture, whose weights are replaced.
+        evaluator: over the test cases, with ``reference`` and ``case``; its predictor keeps probabilities,
+            and its networks give way to each checkpoint's.
         run_dir: folder of the run.
         num_classes: classes ``K``.
         checkpoints: which of the two.
@@ -284,6 +284,7 @@ def evaluate_run(
         subset: which cases the evaluator is over; in the names of the files and in ``policy``.
         split_sha256: hash of the case lists, which stands with the scores.
         channels_last: memory layout of the weights.
+        allow: see :func:`~medssl.inference.load_deployment`.
         overwrite: replace scores that are there already.
 
     Returns:
@@ -294,20 +295,21 @@ def evaluate_run(
             training that runs in the folder.
     """
     folder = Path(run_dir)
-    found = [name for name in checkpoints if (folder / f"{name}.pt").is_file()]
-    if not found:
+    names = [name for name in checkpoints if (folder / f"{name}.pt").is_file()]
+    if not names:
         raise InputError(folder, "holds none of " + ", ".join(f"{n}.pt" for n in checkpoints), "train first")
     if not len(evaluator.data_loader):
         raise InputError("evaluation", "no case to score", "ask for validation or test cases")
     ending = "" if subset == "test" else f"_{subset}"
-    for name in found:
+    for name in names:
         if (folder / f"cases_{name}{ending}.csv").exists() and not overwrite:
             raise InputError(folder / f"cases_{name}{ending}.csv", "exists already", "add --overwrite true")
     results: dict[str, list[Row]] = {}
-    for name in found:
-        checkpoint = load_network(folder / f"{name}.pt", network)
-        deployed = deployable(network, channels_last=channels_last).to(evaluator.inferer.device)
-        evaluator.inferer.networks = [deployed]
+    for name in names:
+        predictor = evaluator.inferer
+        deployment = load_deployment([folder / f"{name}.pt"], allow=allow)
+        predictor.networks = deployment.ready(device=predictor.device, channels_last=channels_last)
+        step = load_checkpoint(folder / f"{name}.pt")["progress"]["step"]
         scores = CaseMetrics(
             folder / f"cases_{name}{ending}.csv",
             num_classes=num_classes,
@@ -315,9 +317,9 @@ def evaluate_run(
             nsd_tolerance=nsd_tolerance,
             reliability_margin=reliability_margin,
             subset=subset,
-            temperature=evaluator.inferer.temperature,
+            temperature=predictor.temperature,
         )
-        scores.facts = {"step": checkpoint["progress"]["step"], "split_sha256": split_sha256}
+        scores.facts = {"step": step, "split_sha256": split_sha256}
         events = (
             (Events.STARTED, scores.started),
             (Events.ITERATION_STARTED, scores.iteration_started),
@@ -330,6 +332,6 @@ def evaluate_run(
         finally:
             for handle in handles:
                 handle.remove()
-        logger.info("%s of step %d\n%s", name, checkpoint["progress"]["step"], summary_table(scores.rows))
+        logger.info("%s of step %d\n%s", name, step, summary_table(scores.rows))
         results[name] = scores.rows
     return results

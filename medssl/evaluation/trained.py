@@ -1,12 +1,10 @@
 """What follows a training takes its settings from the run's folder, and refuses others."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder
-from medssl.data.lists.layout import name_some
 from medssl.training.configuration import HOW_AND_WHERE, first_difference, merged_configuration
 
 FREE_IN_SCORING = (
@@ -43,7 +41,7 @@ def require_trained_settings(run_dir: str | Path) -> None:
     run.read()
     trained, asked = run.settings(), merged_configuration()
     whole = "run" in trained  # and not the list of evaluated settings that earlier versions wrote
-    if "deployed_def" not in asked:
+    if "network_def" not in asked:
         fault = "is a list of settings, as an earlier version wrote it, and no config file"
         remedy = "name the files that the run was trained with (train.yaml, overlays), then this one"
         raise InputError(run.config, fault, remedy)
@@ -73,23 +71,6 @@ def require_trained_split(run_dir: str | Path, split_sha256: str) -> None:
             run.path,
             f"was trained with another split ({trained[:12]} there, {split_sha256[:12]} here)",
             "give the data, or the datalist, of its training",
-        )
-
-
-def refuse_training_cases(checkpoint: str | Path, cases: Iterable[str]) -> None:
-    """Refuse cases on whose labels a checkpoint was trained, as far as the run's folder around it tells.
-
-    Raises:
-        InputError: there are some; they are named.
-    """
-    run = RunFolder(Path(checkpoint).parent)
-    trained_on = set((run.read().get("training_cases") if run.record.is_file() else None) or ())
-    seen = [case for case in cases if case in trained_on]
-    if seen:
-        raise InputError(
-            checkpoint,
-            f"was trained on the labels of {len(seen)} of these cases ({name_some(seen)})",
-            "give the datalist of its training, or a list without them",
         )
 
 

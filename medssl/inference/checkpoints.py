@@ -1,6 +1,6 @@
 """Reading a checkpoint: its contents, and its weights in a network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,25 +9,34 @@ from torch import Tensor, nn
 
 from medssl.common.errors import InputError
 from medssl.common.files import sha256_of_file
+from medssl.common.run_folder import RunFolder
+from medssl.data.lists.layout import name_some
 
 Checkpoint = dict[str, Any]
-
+Which = Literal["best", "last"]
 
 _KEYS = {
-    "method",
-    "network",
-    "deployed",
-    "optimizer",
-    "scheduler",
-    "scaler",
-    "rng",
-    "progress",
-    "best",
-    "meta",
+    *("method", "network", "deployed", "optimizer", "scheduler", "scaler", "rng", "progress", "best", "meta")
 }
-
-
 _TEACHER = "teacher.network."
+
+
+def checkpoint_file(place: str | Path, which: Which = "last") -> Path:
+    """The checkpoint of a run's folder; the path of a checkpoint is itself.
+
+    Raises:
+        InputError: nothing there.
+    """
+    path = Path(place)
+    if path.is_dir():
+        folder, path = path, path / f"{which}.pt"
+        if not path.is_file():
+            raise InputError(folder, f"holds no {which}.pt", "give the folder of a run that has been trained")
+    if not path.is_file():
+        raise InputError(
+            path, "no such run or checkpoint", "give the folder of a run, or its best.pt or last.pt"
+        )
+    return path
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -76,39 +85,43 @@ def load_network(
             raise InputError(path, f"{name} has no teacher", 'choose part="network"')
     elif part != "network":
         raise ValueError(f"part must be 'network' or 'teacher', got {part!r}")
-    wanted = network.state_dict()
-    check_architecture(path, wanted, state)
-    network.load_state_dict({key: state[key] for key in wanted})
+    expected = network.state_dict()
+    check_architecture(path, expected, state)
+    network.load_state_dict({key: state[key] for key in expected})
     return checkpoint
 
 
-def trained_orientation(path: str | Path) -> str | None:
-    """The orientation that a checkpoint's scans were brought to; None for one of before there was any.
-
-    Raises:
-        InputError: as :func:`load_checkpoint`.
-    """
-    orientation: str | None = load_checkpoint(path)["meta"].get("orientation")
-    return orientation
-
-
-def with_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """``network`` with a checkpoint's weights, as :func:`load_network` loads them."""
-    load_network(path, network)
-    return network
-
-
-def check_architecture(path: str | Path, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Refuse a checkpoint that lacks one of the ``wanted`` tensors or has it in another shape."""
-    for key, tensor in wanted.items():
-        found = "no such weight" if key not in given else f"{tuple(given[key].shape)}"
-        expected = f"{tuple(tensor.shape)}"
-        if found != expected:
+def check_architecture(
+    path: str | Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]
+) -> None:
+    """Refuse a checkpoint that lacks one of the ``expected`` tensors or has it in another shape."""
+    for key, tensor in expected.items():
+        there = f"{tuple(stored[key].shape)}" if key in stored else "no such weight"
+        here = f"{tuple(tensor.shape)}"
+        if there != here:
             raise InputError(
                 path,
-                f"checkpoint of another architecture: {key} is {found} there, {expected} here",
+                f"checkpoint of another architecture: {key} is {there} there, {here} here",
                 "build the network with the settings it was trained with",
             )
+
+
+def refuse_training_cases(checkpoint: str | Path, cases: Iterable[str]) -> None:
+    """Refuse cases on whose labels a checkpoint was trained, as far as the run's folder around it tells.
+
+    Raises:
+        InputError: there are some; they are named.
+    """
+    run = RunFolder(Path(checkpoint).parent)
+    record = run.read() if run.record.is_file() else {}
+    trained_on = set(record.get("training_cases") or ())
+    seen = [case for case in cases if case in trained_on]
+    if seen:
+        raise InputError(
+            checkpoint,
+            f"was trained on the labels of {len(seen)} of these cases ({name_some(seen)})",
+            "give the datalist of its training, or a list without them",
+        )
 
 
 def model_record(checkpoints: Sequence[str | Path]) -> list[dict[str, str]]:

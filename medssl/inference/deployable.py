@@ -1,12 +1,37 @@
-"""A trained network as inference wants it."""
+"""A trained network as inference wants it, and its probabilities of a batch of windows."""
 
 import copy
+from typing import Literal, TypeGuard
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from medssl.common.precision import autocast
+from medssl.networks import Output
+
 MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def class_probabilities(
+    network: nn.Module, windows: Tensor, *, amp: Literal["off", "bf16"] = "off", channels_last: bool = True
+) -> tuple[Tensor, ...]:
+    """Softmax ``(B, K, *S)`` of every decoder's logits, in float32, without gradient.
+
+    Validation, scores and exports all run a network here, so that precision and memory layout are the same.
+
+    Args:
+        network: gives logits ``(B, K, *S)`` or an :class:`~medssl.networks.Output`.
+        windows: images ``(B, C, *S)``, where the network is.
+        amp: ``"bf16"`` runs the network under autocast.
+        channels_last: hand the windows over in channels-last layout; faster convolutions.
+    """
+    if channels_last:
+        windows = windows.contiguous(memory_format=MEMORY_FORMATS[windows.ndim])
+    with torch.no_grad(), autocast(windows.device, amp):
+        output = network(windows)
+    logits = output.logits if isinstance(output, Output) else (output,)
+    return tuple(torch.softmax(values.float(), 1) for values in logits)
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
@@ -18,13 +43,13 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
-        if not isinstance(module, nn.Sequential):
+        if not _is_chain(module):
             continue
         for index in range(len(module) - 1):
-            owner, place = module, index
-            while isinstance(inner := owner[place], nn.Sequential) and len(inner):
-                owner, place = inner, len(inner) - 1
-            conv, norm = owner[place], module[index + 1]
+            owner, last = module, index
+            while _is_chain(inner := owner[last]) and len(inner):
+                owner, last = inner, len(inner) - 1
+            conv, norm = owner[last], module[index + 1]
             if (
                 isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
                 and norm.running_mean is not None
@@ -33,9 +58,14 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
                 transposed = isinstance(conv, nn.modules.conv._ConvTransposeNd)
                 if transposed and conv.groups > 1:
                     continue  # torch folds these along the wrong axis
-                owner[place] = fuse_conv_bn_eval(conv, norm, transpose=transposed)
+                owner[last] = fuse_conv_bn_eval(conv, norm, transpose=transposed)
                 module[index + 1] = nn.Identity()
     return folded
+
+
+def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether its modules run one after the other, which a subclass may have changed."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def deployable(network: nn.Module, *, channels_last: bool = True) -> nn.Module:

@@ -1,34 +1,30 @@
-"""A trained model with the preprocessing that it was trained with, from a bundle and checkpoints."""
+"""Trained models, from their checkpoints alone: network, preprocessing and windows as they were trained."""
 
-import copy
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-from monai.bundle import ConfigParser
+import torch
 from monai.transforms import Compose
 from torch import nn
 
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder
-from medssl.inference.checkpoints import load_checkpoint, load_network
+from medssl.data.reading.loading import IMAGE_KEY, LoadCased
+from medssl.inference.checkpoints import Which, checkpoint_file, load_checkpoint, load_network
 from medssl.inference.deployable import deployable
-from medssl.training.options import SEPARATOR, references_in
-
-TRAINED_WITH = (
-    *("in_channels", "num_classes", "width", "patch_size", "stride", "spacing", "h5_spacing"),
-    *("amp", "channels_last"),
+from medssl.inference.description import (
+    ModelDescription,
+    build_network,
+    build_preprocessing,
+    read_description,
 )
-"""Settings that a checkpoint's ``meta`` keeps and that hold for its predictions; and ``orientation``, which a
-checkpoint of before there was any has not: its scans keep the order in which they are stored."""
-
-KEPT_BY_RUN = ("preprocessing", "amp", "channels_last", "class_names")
-"""Settings of a run's ``config.yaml`` that hold for the predictions of its checkpoints."""
-
-logger = logging.getLogger(__name__)
+from medssl.inference.predictor import Prediction, Predictor, Uncertainty
+from medssl.inference.temperature import stored_temperature
+from medssl.inference.windows import WindowWeights
+from medssl.networks import Deployed, Network, check_patch_size
 
 
 @dataclass(frozen=True)
@@ -36,119 +32,212 @@ class Deployment:
     """What a prediction needs.
 
     Attributes:
-        networks: one a checkpoint, in evaluation mode.
+        checkpoints: the files; several are an ensemble.
+        networks: one a checkpoint, with its weights, as it was trained.
         transform: the preprocessing; its first transform loads the image.
-        settings: the bundle's, as numbers and text: ``num_classes``, ``patch_size``, ``stride``, ``amp``,
-            ``channels_last``, ``class_names`` and so on.
+        description: how the models were trained.
     """
 
-    networks: list[nn.Module]
+    checkpoints: tuple[Path, ...]
+    networks: tuple[Network, ...]
     transform: Compose
-    settings: Mapping[str, Any]
+    description: ModelDescription
+
+    def predictor(
+        self,
+        *,
+        stride: Sequence[int] | None = None,
+        batch_size: int = 4,
+        weights: WindowWeights = "constant",
+        flip_axes: Collection[int] = (),
+        uncertainty: Uncertainty | None = None,
+        keep_probabilities: bool = False,
+        temperature: float | None = None,
+        amp: Literal["off", "bf16"] | None = None,
+        channels_last: bool | None = None,
+        device: torch.device | str | None = None,
+    ) -> Predictor:
+        """A predictor with the settings of the training, but for those that are given.
+
+        Args:
+            stride: step between windows.
+            batch_size: windows at once.
+            weights: of a window's voxels.
+            flip_axes: average over flips of every combination of these axes, of 0, 1 and 2.
+            uncertainty: by default that of an ensemble where there are several checkpoints, else the entropy.
+            keep_probabilities: return those of every class as well.
+            temperature: of the probabilities; by default the stored one of a single checkpoint, else 1.
+            amp: precision; by default ``"bf16"`` where the training had it.
+            channels_last: memory layout.
+            device: by default a GPU where there is one.
+
+        Raises:
+            InputError: an axis that there is not, a temperature that is not above 0, what
+                :class:`~medssl.inference.Predictor` refuses.
+        """
+        trained, axes = self.description, sorted(set(flip_axes))
+        if not set(axes) <= {0, 1, 2}:
+            raise InputError(f"flips {axes}", "no such axis", "choose among 0 1 2")
+        if temperature is None:
+            temperature = stored_temperature(self.checkpoints[0]) if len(self.checkpoints) == 1 else 1.0
+        if not temperature > 0:
+            raise InputError(f"temperature {temperature}", "not above 0", "1 changes nothing")
+        uncertainty = uncertainty or ("ensemble" if len(self.networks) > 1 else "entropy")
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        channels_last = trained.channels_last if channels_last is None else channels_last
+        return Predictor(
+            self.ready(device=device, channels_last=channels_last, whole=uncertainty == "dual-axis"),
+            num_classes=trained.num_classes,
+            patch=trained.patch_size,
+            stride=stride or trained.stride,
+            batch_size=batch_size,
+            weights=weights,
+            flips=list(chain.from_iterable(combinations(axes, n) for n in range(1, len(axes) + 1))),
+            uncertainty=uncertainty,
+            keep_probabilities=keep_probabilities,
+            temperature=temperature,
+            amp=amp or ("bf16" if trained.amp == "bf16" else "off"),
+            channels_last=channels_last,
+            device=device,
+        )
+
+    def ready(
+        self, *, device: torch.device | str, channels_last: bool, whole: bool = False
+    ) -> list[nn.Module]:
+        """The networks as a :class:`~medssl.inference.Predictor` wants them.
+
+        Args:
+            device: where they are to be.
+            channels_last: memory layout.
+            whole: with every decoder, and not the deployed path alone.
+        """
+        parts = [network if whole else Deployed(network) for network in self.networks]
+        return [deployable(part, channels_last=channels_last).to(device) for part in parts]
+
+    def loader(self, key: str, *, label_map: Mapping[Any, Any] | None = None) -> LoadCased:
+        """What loads reference labels as the training loaded them.
+
+        Args:
+            key: of the label.
+            label_map: that of their datalist.
+        """
+        load = next(step for step in self.transform.transforms if isinstance(step, LoadCased))
+        return LoadCased(
+            key, h5_spacing=load.h5_spacing, label_map=label_map, num_classes=self.description.num_classes
+        )
+
+    def predict(self, scan: str | Path, **options: Any) -> Prediction:
+        """Predict one scan.
+
+        Args:
+            scan: its file, or a folder with a DICOM series.
+            options: of :meth:`predictor`.
+        """
+        return self.predictor(**options)(self.transform({IMAGE_KEY: str(scan)})[IMAGE_KEY])
 
 
 def load_deployment(
-    bundle: str | Path,
     checkpoints: Sequence[str | Path],
     *,
-    config_files: Sequence[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    both_decoders: bool = False,
+    allow: Collection[str] = (),
+    label_map: Mapping[Any, Any] | None = None,
 ) -> Deployment:
-    """Read a bundle's ``inference.yaml`` as the checkpoints were trained.
-
-    The configuration is ``configs/inference.yaml``, :data:`KEPT_BY_RUN` of the run in whose folder the
-    checkpoint lies, what the checkpoint says of itself (:data:`TRAINED_WITH`), ``config_files`` and
-    ``overrides``, in this order. For a checkpoint elsewhere the data-set overlay that it names stands in for
-    the run.
+    """Read trained models, as they say of themselves that they were trained.
 
     Args:
-        bundle: folder of the bundle.
         checkpoints: one, or the members of an ensemble.
-        config_files: further overlays.
-        overrides: settings by id, such as ``{"stride": [8, 8, 4]}``.
-        both_decoders: build the network with both decoders.
+        allow: packages, beside medssl's and MONAI's networks, whose classes a checkpoint may name.
+        label_map: of labels that the preprocessing is to load.
 
     Raises:
-        InputError: no such bundle or file; an overlay that the bundle lacks; members that were trained with
-            different settings; what :func:`medssl.inference.load_network` raises.
+        InputError: no such file, members that were trained with different settings, what
+            :func:`~medssl.inference.description.read_description` and
+            :func:`~medssl.inference.description.build_network` raise.
     """
-    configs = Path(bundle) / "configs"
-    base = configs / "inference.yaml"
-    if not base.is_file():
-        raise InputError(base, "no such file", "give the folder of a bundle, such as bundles/tcseg")
-    metas = [load_checkpoint(path)["meta"] for path in checkpoints]
-    trained = [
-        {key: meta[key] for key in (*TRAINED_WITH, "overlay") if key in meta}
-        | {"orientation": meta.get("orientation")}
-        for meta in metas
-    ]
-    kept = [_kept_by_run(path) for path in checkpoints]
-    for path, found, run in zip(checkpoints, trained, kept, strict=True):
-        # A member that was moved away from its run cannot be compared with the others' preprocessing.
-        if found != trained[0] or (run and kept[0] and run["preprocessing"] != kept[0]["preprocessing"]):
-            raise InputError(path, f"was trained otherwise than {checkpoints[0]}", "use runs of one setting")
-    files = [base]
-    overlay = trained[0].pop("overlay", None)
-    if kept[0]:
-        trained[0] |= kept[0]
-    elif overlay:
-        files.append(configs / "datasets" / f"{overlay}.yaml")
-    elif not config_files:
-        logger.warning("%s does not say its data-set overlay: general preprocessing is used", checkpoints[0])
-    parser = ConfigParser()
-    for file in [*files, *map(Path, config_files)]:
-        _read(parser, file, trained[0] if file == files[-1] else {})
-    for key, value in (overrides or {}).items():
-        if key.split("::")[0] not in parser.get():
-            raise InputError(f"setting {key}", "the bundle does not have it", "look into its inference.yaml")
-        parser[key] = value
-    if both_decoders:
-        parser["network_def::_target_"] = "medssl.networks.DualDecoderVNet"
-    parser.parse()
-    network: nn.Module = parser.get_parsed_content("network_def")
-    channels_last = bool(parser.get_parsed_content("channels_last"))
+    paths = tuple(map(Path, checkpoints))
+    descriptions = [read_description(path, load_checkpoint(path)["meta"]) for path in paths]
+    first = descriptions[0]
+    for path, description in zip(paths, descriptions, strict=True):
+        if replace(description, network=first.network, class_names=first.class_names) != first:
+            raise InputError(path, f"was trained otherwise than {paths[0]}", "use runs of one setting")
     networks = []
-    for path in checkpoints:
-        member = copy.deepcopy(network)
-        load_network(path, member)
-        networks.append(deployable(member, channels_last=channels_last))
-    names = ("num_classes", "patch_size", "stride", "amp", "channels_last", "class_names", "h5_spacing")
-    settings = {name: parser.get_parsed_content(name) for name in names}
-    return Deployment(networks, parser.get_parsed_content("transform"), settings)
+    for path, description in zip(paths, descriptions, strict=True):
+        network = build_network(description.network, where=path, allow=allow)
+        load_network(path, network)
+        check_patch_size(network, description.patch_size)
+        networks.append(network.eval())
+    transform = build_preprocessing(
+        first.preprocessing, first.orientation, where=paths[0], allow=allow, label_map=label_map
+    )
+    return Deployment(paths, tuple(networks), transform, first)
 
 
-def _read(parser: ConfigParser, file: Path, then: Mapping[str, Any]) -> None:
-    """Lay a file over what the parser has, and settings over the file."""
-    if not file.is_file():
-        raise InputError(file, "no such file", "name a config file of the bundle with --config-file")
-    try:
-        content = ConfigParser.load_config_file(str(file))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(file, f"cannot be read ({str(error).splitlines()[0]})", "repair it") from error
-    if not parser.get():
-        parser.set(content)
-    else:
-        for key, value in content.items():
-            parser[key] = value
-    for key, value in then.items():
-        if key == "imports":
-            value = [*parser["imports"], *(line for line in value if line not in parser["imports"])]
-        parser[key] = value
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that has been trained.
 
-
-def _kept_by_run(checkpoint: str | Path) -> dict[str, Any]:
-    """What the configuration beside a checkpoint says of its predictions; empty where there is none.
-
-    With what the preprocessing refers to, but not what is no setting of a prediction (``label_map``, which a
-    datalist brings: no label is read there).
+    Attributes:
+        record: ``run.json``; empty for a checkpoint outside of a run's folder.
+        config: ``config.yaml``, unevaluated; likewise.
+        deployment: the model.
     """
-    run = RunFolder(Path(checkpoint).parent)
-    config = run.settings() if run.config.is_file() else {}
-    if "run" not in config:  # no whole configuration, such as that of an earlier version
-        return {}
-    names = [name for name in (*KEPT_BY_RUN, "imports") if name in config]
-    for name in names:
-        tops = {reference.split(SEPARATOR)[0] for reference in references_in(config[name])}
-        names += sorted(tops & set(config) - set(names) - {*TRAINED_WITH, "label_map"})
-    return {name: config[name] for name in names}
+
+    record: Mapping[str, Any]
+    config: Mapping[str, Any]
+    deployment: Deployment
+
+    def predictor(self, **options: Any) -> Predictor:
+        """See :meth:`Deployment.predictor`."""
+        return self.deployment.predictor(**options)
+
+
+def load_run(
+    run_or_checkpoint: str | Path, *, which: Which = "last", allow: Collection[str] = ()
+) -> TrainedRun:
+    """A run from its folder, or from one of its checkpoints.
+
+    Args:
+        run_or_checkpoint: the folder, or ``best.pt`` or ``last.pt``, which may lie elsewhere.
+        which: checkpoint of a folder.
+        allow: see :func:`load_deployment`.
+
+    Raises:
+        InputError: as :func:`load_deployment`.
+    """
+    path = checkpoint_file(run_or_checkpoint, which)
+    run = RunFolder(path.parent)
+    return TrainedRun(
+        run.read() if run.record.is_file() else {},
+        run.settings() if run.config.is_file() else {},
+        load_deployment([path], allow=allow),
+    )
+
+
+def predict(
+    run_or_checkpoint: str | Path,
+    scan: str | Path,
+    *,
+    which: Which = "last",
+    allow: Collection[str] = (),
+    **options: Any,
+) -> Prediction:
+    """Predict one scan with a trained model.
+
+    Args:
+        run_or_checkpoint: see :func:`load_run`, which serves several scans better.
+        scan: its file, or a folder with a DICOM series.
+        which: checkpoint of a folder.
+        allow: see :func:`load_deployment`.
+        options: of :meth:`Deployment.predictor`.
+    """
+    return load_run(run_or_checkpoint, which=which, allow=allow).deployment.predict(scan, **options)
+
+
+def trained_network(checkpoint: str | Path, *, allow: Collection[str] = ()) -> nn.Module:
+    """The deployed path of a trained network with its weights, for export.
+
+    Args:
+        checkpoint: a ``best.pt`` or ``last.pt``, or the folder of a run.
+        allow: see :func:`load_deployment`.
+    """
+    return Deployed(load_deployment([checkpoint_file(checkpoint)], allow=allow).networks[0])

@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medssl.common.errors import InputError
-from medssl.common.precision import autocast
 from medssl.data.reading.orientation import ScanGrid, scan_grid
+from medssl.inference.deployable import class_probabilities
 from medssl.inference.probabilities import complete_probabilities
 from medssl.inference.scan_grid import slabs_on_scan_grid
 from medssl.inference.temperature import tempered
-from medssl.inference.windows import WindowWeights, storage_dtype, stream_windows, window_starts
-from medssl.networks import Output
+from medssl.inference.windows import (
+    WindowWeights,
+    check_stride,
+    storage_dtype,
+    stream_windows,
+    window_starts,
+)
 from medssl.reliability import disagreement, entropy
 
 Uncertainty = Literal["entropy", "dual-axis", "ensemble"]
@@ -106,10 +111,7 @@ class Predictor:
                 "too few for what was asked",
                 "an ensemble needs at least two",
             )
-        if len(stride) != 3 or any(not 0 < s <= p for s, p in zip(stride, patch, strict=True)):
-            raise InputError(
-                f"stride {list(stride)}", f"not between 1 and the patch {list(patch)}", "give one per axis"
-            )
+        check_stride(patch, stride)
         self.networks = list(networks)
         self.num_classes, self.patch, self.stride = num_classes, tuple(patch), tuple(stride)
         self.batch_size, self.weights, self.temperature = batch_size, weights, temperature
@@ -146,23 +148,32 @@ class Predictor:
         Raises:
             InputError: the network gives another number of classes.
         """
-        values = stream_windows(
+        values = self.on_network_grid(image, advance=advance)
+        return self._on_scan(values, np.asarray(image.affine, np.float64), scan_grid(image))
+
+    def on_network_grid(self, image: MetaTensor, *, advance: Callable[[int], object] | None = None) -> Tensor:
+        """Mean probabilities over windows, and the disagreement, before they go back to the scan.
+
+        Args:
+            image: see :meth:`__call__`.
+            advance: likewise.
+
+        Returns:
+            ``(channels, *S)`` on the CPU, untempered.
+        """
+        return stream_windows(
             image.as_tensor(),
             self._forward,
-            channels=self.channels,
             patch=self.patch,
             stride=self.stride,
             batch_size=self.batch_size,
             weights=self.weights,
             advance=advance,
         )
-        return self._on_scan(values, np.asarray(image.affine, np.float64), scan_grid(image))
 
     def _forward(self, windows: Tensor) -> Tensor:
         """Mean probabilities of decoder 1, and the disagreement where it is asked for."""
         windows = windows.to(self.device)
-        if self.channels_last:
-            windows = windows.contiguous(memory_format=torch.channels_last_3d)
         members = [self._views(network, windows) for network in self.networks]
         first = [views[0] for views in members]
         mean = torch.stack(first).mean(0)
@@ -176,21 +187,19 @@ class Predictor:
         """Probabilities of one member's decoders, each averaged over the flips."""
         sums: list[Tensor] = []
         for axes in self.flips:
-            with autocast(self.device, self.amp):
-                given = network(windows.flip(axes) if axes else windows)
-            logits = given.logits if isinstance(given, Output) else (given,)
-            if self.uncertainty == "dual-axis" and len(logits) < 2:
+            turned = windows.flip(axes) if axes else windows
+            decoders = class_probabilities(network, turned, amp=self.amp, channels_last=self.channels_last)
+            if self.uncertainty == "dual-axis" and len(decoders) < 2:
                 raise InputError(
                     "uncertainty=dual-axis", "the network has one decoder", "use entropy, or an ensemble"
                 )
-            if logits[0].shape[1] != self.num_classes:
+            if decoders[0].shape[1] != self.num_classes:
                 raise InputError(
                     f"num_classes={self.num_classes}",
-                    f"the network gives {logits[0].shape[1]}",
+                    f"the network gives {decoders[0].shape[1]}",
                     "give the number it was trained with",
                 )
-            for index, values in enumerate(logits):
-                probs = torch.softmax(values.float(), 1)
+            for index, probs in enumerate(decoders):
                 probs = probs.flip(axes) if axes else probs
                 if len(sums) <= index:
                     sums.append(probs)

@@ -1,35 +1,31 @@
-"""Whole volumes through a patch network: the literature's sliding window, and what makes it fast."""
+"""The windows of a prediction as a MONAI inferer, for the validation during training."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from monai.inferers import SlidingWindowInferer
-from torch import Tensor
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor, nn
 
-from medssl.common.errors import InputError
-from medssl.common.precision import autocast
-from medssl.inference.deployable import MEMORY_FORMATS
+from medssl.inference.deployable import class_probabilities
+from medssl.inference.windows import check_stride, stream_windows
 
 
-class SlidingWindowProbabilities(SlidingWindowInferer):  # type: ignore[misc]
-    """Mean softmax over windows whose starts are multiples of a stride, the last one aligned to the border.
+class SlidingWindowProbabilities(Inferer):  # type: ignore[misc]
+    """Mean softmax over windows on the network's grid, in two or three dimensions.
 
-    The evaluation of UA-MT, MC-Net and TCSeg: ``ceil((size - patch) / stride) + 1`` windows an axis, starts
-    ``min(stride * i, size - patch)``, every window counts alike, volumes smaller than the patch are padded
-    with zeros. MONAI's inferer takes an overlap instead of a stride and averages what the network
-    gives; this one sets the overlap that has these windows and turns logits into probabilities first.
-
-    For the validation during training, on the network's grid, in two or three dimensions. Scores and exports
-    come from :class:`medssl.inference.Predictor`: the same windows, padding and weights (tests compare them),
-    added up in another order, so that values differ by float32 rounding, and taken back to the scan.
+    Windows, precision and sums are those of :class:`medssl.inference.Predictor`, which scores and exports
+    (:func:`~medssl.inference.windows.stream_windows`).
 
     Args:
-        roi_size: the patch, one side per spatial axis.
-        stride: step between windows per axis, in voxels; from 1 to the patch.
+        roi_size: the patch, one side per spatial axis; None predicts every image as a whole.
+        stride: step between windows per axis, in voxels, from 1 to the patch; by default the patch.
         batch_size: windows a forward pass.
-        channels_last: hand the windows over in channels-last layout; faster convolutions.
-        amp: ``"bf16"`` runs the network under autocast; probabilities are computed in float32.
+        channels_last: see :func:`~medssl.inference.deployable.class_probabilities`.
+        amp: likewise.
+        multiple: whole images are padded to multiples of this, such as the network's ``patch_multiple``.
 
     Raises:
         InputError: a stride outside its range.
@@ -37,45 +33,40 @@ class SlidingWindowProbabilities(SlidingWindowInferer):  # type: ignore[misc]
 
     def __init__(
         self,
-        roi_size: Sequence[int],
+        roi_size: Sequence[int] | None,
         *,
-        stride: Sequence[int],
+        stride: Sequence[int] | None = None,
         batch_size: int = 4,
         channels_last: bool = True,
         amp: Literal["off", "bf16"] = "off",
+        multiple: int = 1,
     ) -> None:
-        """Turn strides into MONAI's overlaps."""
-        if len(stride) != len(roi_size) or any(
-            not 0 < s <= p for s, p in zip(stride, roi_size, strict=False)
-        ):
-            raise InputError(
-                f"stride {list(stride)}",
-                f"not between 1 and the patch {list(roi_size)} on every axis",
-                "give one stride per axis",
-            )
-        # MONAI truncates (1 - overlap) * patch; the half voxel keeps rounding from losing one.
-        overlap = [max(0.0, 1 - (s + 0.5) / p) for s, p in zip(stride, roi_size, strict=True)]
-        super().__init__(roi_size=list(roi_size), sw_batch_size=batch_size, overlap=overlap, mode="constant")
-        self.channels_last, self.amp = channels_last, amp
+        """Check the stride."""
+        super().__init__()
+        self.patch, self.multiple = roi_size, multiple
+        self.stride = roi_size if stride is None else stride
+        if self.patch is not None and self.stride is not None:
+            check_stride(self.patch, self.stride)
+        self.batch_size, self.channels_last, self.amp = batch_size, channels_last, amp
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Probabilities ``(B, K, *S)`` in float32 of images ``(B, C, *S)``.
 
         Args:
             inputs: images of any size.
             network: gives logits ``(B, K, *patch)``; should be in evaluation mode.
-            args: handed to the network.
+            args: not used; MONAI's evaluators may hand over more.
             kwargs: likewise.
         """
+        images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        whole = [math.ceil(side / self.multiple) * self.multiple for side in images.shape[2:]]
+        patch, stride = self.patch or whole, self.stride or whole
 
-        def probabilities(windows: Tensor, *more: Any, **named: Any) -> Tensor:
-            windows = windows.as_subclass(Tensor)
-            if self.channels_last:
-                windows = windows.contiguous(memory_format=MEMORY_FORMATS[windows.ndim])
-            with autocast(windows.device, self.amp):
-                logits = network(windows, *more, **named)
-            return torch.softmax(logits.float(), 1)
+        def forward(windows: Tensor) -> Tensor:
+            return class_probabilities(network, windows, amp=self.amp, channels_last=self.channels_last)[0]
 
-        with torch.no_grad():
-            averaged: Tensor = super().__call__(inputs, probabilities, *args, **kwargs)
-        return averaged
+        means = [
+            stream_windows(image, forward, patch=patch, stride=stride, batch_size=self.batch_size)
+            for image in images
+        ]
+        return torch.stack(means).to(images.device, torch.float32)

@@ -1,4 +1,4 @@
-"""Sliding window over volumes of any size, in memory that one number states."""
+"""Sliding window over images of any size, in memory that one number states."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +9,8 @@ import torch
 from monai.data.utils import compute_importance_map
 from torch import Tensor
 from torch.nn import functional as F
+
+from medssl.common.errors import InputError
 
 WindowWeights = Literal["constant", "gaussian"]
 
@@ -22,6 +24,20 @@ def window_starts(size: int, patch: int, stride: int) -> list[int]:
     return [min(stride * i, size - patch) for i in range(count)]
 
 
+def check_stride(patch: Sequence[int], stride: Sequence[int]) -> None:
+    """Refuse windows that leave a gap, or do not move.
+
+    Raises:
+        InputError: a stride that is not from 1 to the patch on every axis.
+    """
+    if len(stride) != len(patch) or any(not 0 < s <= p for s, p in zip(stride, patch, strict=True)):
+        raise InputError(
+            f"stride {list(stride)}",
+            f"not between 1 and the patch {list(patch)} on every axis",
+            "give one stride per axis",
+        )
+
+
 def storage_dtype(channels: int, voxels: int) -> torch.dtype:
     """What a result is stored in: float32, or float16 where that would take more than ``HALF_ABOVE``."""
     return torch.float32 if 4 * channels * voxels <= HALF_ABOVE else torch.float16
@@ -31,7 +47,6 @@ def stream_windows(
     image: Tensor,
     forward: Callable[[Tensor], Tensor],
     *,
-    channels: int,
     patch: Sequence[int],
     stride: Sequence[int],
     batch_size: int = 4,
@@ -40,17 +55,17 @@ def stream_windows(
 ) -> Tensor:
     """Weighted mean over windows, accumulated in a slab that moves along the first axis.
 
-    The windows and their mean are those of :class:`medssl.inference.SlidingWindowProbabilities`. MONAI's
-    inferer, which that one is made of, holds sums and counts of the whole volume in float32 and several
-    copies of them (its buffered mode moves them to the host, not away); here only the rows that windows
-    still cover are held as sums, ``(channels + 1) * patch[0] * Y * Z`` float32 numbers, and finished rows
-    are stored once, as :func:`storage_dtype` says.
+    The evaluation of UA-MT, MC-Net and TCSeg: ``ceil((size - patch) / stride) + 1`` windows an axis, starts
+    ``min(stride * i, size - patch)``, every window counts alike, images smaller than the patch are padded
+    with zeros. MONAI's inferer takes an overlap instead of a stride, and holds sums and counts of the whole
+    volume in float32 and several copies of them (its buffered mode moves them to the host, not away); here
+    only the rows that windows still cover are held as sums, ``(channels + 1) * patch[0] * Y * Z`` float32
+    numbers, and finished rows are stored once, as :func:`storage_dtype` says.
 
     Args:
-        image: ``(C, X, Y, Z)``; where it is smaller than the patch it is padded with zeros.
+        image: ``(C, *S)``; where it is smaller than the patch it is padded with zeros on both sides.
         forward: from windows ``(B, C, *patch)`` to ``(B, channels, *patch)``.
-        channels: channels that ``forward`` gives.
-        patch: window, three sides in voxels.
+        patch: window, one side an axis; a window as large as the image is the image as a whole.
         stride: step between windows per axis, from 1 to the patch.
         batch_size: windows at once.
         weights: every voxel of a window counts alike, or less towards its border (MONAI's Gaussian with
@@ -58,40 +73,40 @@ def stream_windows(
         advance: called with the number of windows after each batch, for a progress bar.
 
     Returns:
-        ``(channels, X, Y, Z)`` on the CPU.
+        ``(channels, *S)`` on the CPU.
     """
     size = image.shape[1:]
-    padding = [max(p - s, 0) for p, s in zip(patch, size, strict=True)]
-    if any(padding):
-        before = [n // 2 for n in padding]
-        widths = [w for b, n in zip(before, padding, strict=True) for w in (b, n - b)]
-        image = F.pad(image, [w for pair in zip(widths[4::-2], widths[5::-2], strict=True) for w in pair])
-    else:
-        before = [0, 0, 0]
+    missing = [max(p - s, 0) for p, s in zip(patch, size, strict=True)]
+    before = [count // 2 for count in missing]
+    if any(missing):
+        sides = [(b, count - b) for b, count in zip(before, missing, strict=True)]
+        image = F.pad(image, [width for side in reversed(sides) for width in side])
     padded = image.shape[1:]
     importance = compute_importance_map(tuple(patch), mode=weights, dtype=torch.float32)
-    starts = [window_starts(s, p, t) for s, p, t in zip(padded, patch, stride, strict=True)]
-    across = list(product(starts[1], starts[2]))
-    rows = padded[0]
-    result = torch.empty(channels, *padded, dtype=storage_dtype(channels, math.prod(padded)))
-    sums = torch.zeros(channels, patch[0], *padded[1:])
-    total = torch.zeros(patch[0], *padded[1:])
-    for index, top in enumerate(starts[0]):
+    tops, *others = (window_starts(*axis) for axis in zip(padded, patch, stride, strict=True))
+    across = [
+        tuple(slice(start, start + side) for start, side in zip(starts, patch[1:], strict=True))
+        for starts in product(*others)
+    ]
+    result = sums = total = torch.empty(0)
+    for index, top in enumerate(tops):
+        rows = image[:, top : top + patch[0]]
         for first in range(0, len(across), batch_size):
             places = across[first : first + batch_size]
-            windows = torch.stack(
-                [image[:, top : top + patch[0], y : y + patch[1], z : z + patch[2]] for y, z in places]
-            )
-            made = forward(windows).to("cpu", torch.float32)
-            for (y, z), values in zip(places, made, strict=True):
-                where = (slice(None), slice(y, y + patch[1]), slice(z, z + patch[2]))
-                sums[(slice(None), *where)] += values * importance
-                total[where] += importance
+            windows = torch.stack([rows[(slice(None), slice(None), *place)] for place in places])
+            outputs = forward(windows).to("cpu", torch.float32)
+            if not result.numel():
+                channels = outputs.shape[1]
+                result = torch.empty(channels, *padded, dtype=storage_dtype(channels, math.prod(padded)))
+                sums, total = torch.zeros(channels, patch[0], *padded[1:]), torch.zeros(patch[0], *padded[1:])
+            for place, values in zip(places, outputs, strict=True):
+                sums[(slice(None), slice(None), *place)] += values * importance
+                total[(slice(None), *place)] += importance
             if advance is not None:
                 advance(len(places))
-        after = starts[0][index + 1] if index + 1 < len(starts[0]) else rows
-        done = after - top  # rows that no later window covers
-        result[:, top:after] = sums[:, :done] / total[:done]
+        following = tops[index + 1] if index + 1 < len(tops) else padded[0]
+        done = following - top  # rows that no later window covers
+        result[:, top:following] = sums[:, :done] / total[:done]
         sums = torch.cat([sums[:, done:], torch.zeros_like(sums[:, :done])], 1)
         total = torch.cat([total[done:], torch.zeros_like(total[:done])])
     inside = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))

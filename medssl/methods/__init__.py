@@ -4,14 +4,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
-
 from medssl.common.errors import InputError, unknown_name
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.ramps import SigmoidRamp
 from medssl.methods.supervised import Supervised
 from medssl.methods.tcseg import TCSeg
 from medssl.methods.teacher import Teacher
+from medssl.networks import Network
 
 _METHODS: dict[str, type[Method]] = {"supervised": Supervised, "tcseg": TCSeg}
 
@@ -32,7 +31,7 @@ def get(name: str) -> type[Method]:
     return _METHODS[name]
 
 
-def create(name: str, network: nn.Module, options: Mapping[str, Any] | None = None) -> Method:
+def create(name: str, network: Network, options: Mapping[str, Any] | None = None) -> Method:
     """The method of that name around a network, with its keyword arguments as ``options``.
 
     Raises:

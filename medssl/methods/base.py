@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl.methods.teacher import Teacher
+from medssl.networks import Network
 from medssl.reliability import Selection
 
 
@@ -52,7 +53,7 @@ class Method(nn.Module):
     ``after_step`` is where it is updated. Nothing in a method knows a data set.
     """
 
-    network: nn.Module
+    network: Network
     teacher: Teacher | None
 
     def __init__(self) -> None:
@@ -73,9 +74,9 @@ class Method(nn.Module):
             Scalars. ``"loss"`` is what is minimised; every other entry is detached and logged.
         """
 
-    @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``(B, K, *S)`` of the deployed path only."""
+        return self.network.deployed(images)
 
     def pseudo_labels(self, images: Tensor) -> PseudoLabels | None:
         """The pseudo-labels that the method would train on now, without gradient.

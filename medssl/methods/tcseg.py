@@ -28,7 +28,7 @@ from medssl.methods.tcseg_rules import (
     views_of,
 )
 from medssl.methods.teacher import Teacher
-from medssl.networks import DualDecoderVNet, Output
+from medssl.networks import Network, Output
 from medssl.reliability import perturbation_region
 
 Preset = Literal["reference", "paper"]
@@ -80,11 +80,11 @@ class TCSeg(Method):
     """
 
     teacher: Teacher
-    network: DualDecoderVNet
+    network: Network
 
     def __init__(
         self,
-        network: DualDecoderVNet,
+        network: Network,
         *,
         preset: Preset = "reference",
         tau: float = 0.05,
@@ -141,10 +141,6 @@ class TCSeg(Method):
         self.pseudo_over: Over = pseudo_over
         self.seed = seed
         self.misapplied_box_axes, self.empty_structure = misapplied_box_axes, empty_structure
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Logits ``(B, K, *S)`` of the encoder and decoder 1."""
-        return self.network.deployed(images)
 
     def schedule_warnings(self, steps: int) -> list[str]:
         """A ramp, or a warm-up before mixing, that is longer than the training."""

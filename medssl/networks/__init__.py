@@ -1,5 +1,6 @@
-"""Segmentation networks."""
+"""Segmentation networks, and what a network owes."""
 
-from medssl.networks.vnet import DualDecoderVNet, Output, VNet, check_patch_size
+from medssl.networks.base import Adapted, Deployed, Network, Output, check_patch_size
+from medssl.networks.vnet import DualDecoderVNet, VNet
 
-__all__ = ["DualDecoderVNet", "Output", "VNet", "check_patch_size"]
+__all__ = ["Adapted", "Deployed", "DualDecoderVNet", "Network", "Output", "VNet", "check_patch_size"]

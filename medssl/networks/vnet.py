@@ -6,11 +6,11 @@ one decoder); ours stays for comparability.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from medssl.common.errors import InputError
+from medssl.networks.base import Network, Output, check_patch_size
 
 STAGES = 5
 STRIDE = 2 ** (STAGES - 1)
@@ -99,23 +99,11 @@ def _check_arguments(in_channels: int, num_classes: int, width: int, dropout: fl
         raise InputError(f"dropout={dropout}", "out of range", "give a number in [0, 1)")
 
 
-def check_patch_size(patch_size: Sequence[int]) -> None:
-    """Raise an :class:`~medssl.methods.InputError` for a patch that the four down-samplings cannot halve."""
-    if len(patch_size) != 3 or any(size < STRIDE or size % STRIDE for size in patch_size):
-        if len(patch_size) == 3:
-            near = "x".join(str(max(STRIDE, round(size / STRIDE) * STRIDE)) for size in patch_size)
-            remedy = f"each side must be a multiple of {STRIDE}; the nearest is {near}"
-        else:
-            remedy = f"give three sides, each a multiple of {STRIDE}"
-        given = "x".join(map(str, patch_size))
-        raise InputError(f"patch size {given}", "the V-Net cannot take it", remedy)
+class VNet(Network):
+    """Encoder and one decoder (9,448,866 parameters at the default width).
 
-
-class VNet(nn.Module):
-    """The deployed path: encoder and first decoder (9,448,866 parameters at the default width).
-
-    This is what is exported and what the supervised lower bound trains. Its state-dict keys are a subset
-    of :class:`DualDecoderVNet`'s.
+    The supervised lower bound trains it. Its state-dict keys are those of the deployed part of
+    :class:`DualDecoderVNet`.
 
     Args:
         in_channels: image channels.
@@ -124,34 +112,28 @@ class VNet(nn.Module):
         dropout: channel dropout at the coarsest stage and before the classifier.
     """
 
+    patch_multiple = STRIDE
+    spatial_axes = 3
+    deployed_modules = ("encoder", "decoder1")
+
     def __init__(
         self, in_channels: int = 1, num_classes: int = 2, width: int = 16, dropout: float = 0.5
     ) -> None:
         """Build the encoder and the first decoder."""
         super().__init__()
         _check_arguments(in_channels, num_classes, width, dropout)
-        self.in_channels, self.num_classes, self.width = in_channels, num_classes, width
         self.encoder = Encoder(in_channels, width, dropout)
         self.decoder1 = Decoder(num_classes, width, dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K, X, Y, Z)`` of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
-        check_patch_size(x.shape[2:])
-        logits: Tensor = self.decoder1(self.encoder(x))[0]
-        return logits
+    def forward(self, x: Tensor) -> Output:
+        """Logits and features of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
+        check_patch_size(self, x.shape[2:])
+        logits, features = self.decoder1(self.encoder(x))
+        return Output((logits,), (features,))
 
-
-@dataclass(frozen=True)
-class Output:
-    """What a network with embeddings gives, decoder by decoder; decoder 1, the deployed one, first.
-
-    Attributes:
-        logits: one tensor ``(B, K, *S)`` a decoder.
-        features: one tensor ``(B, C, *S)`` a decoder, the embeddings before dropout and classifier.
-    """
-
-    logits: tuple[Tensor, ...]
-    features: tuple[Tensor, ...]
+    def deployed(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K, X, Y, Z)`` of the first decoder; no other is run."""
+        return VNet.forward(self, x).logits[0]
 
 
 class DualDecoderVNet(VNet):
@@ -168,13 +150,9 @@ class DualDecoderVNet(VNet):
         super().__init__(in_channels, num_classes, width, dropout)
         self.decoder2 = Decoder(num_classes, width, dropout, trilinear=True)
 
-    def forward(self, x: Tensor) -> Output:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Output:
         """Both decoders' logits and features of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
-        check_patch_size(x.shape[2:])
+        check_patch_size(self, x.shape[2:])
         maps = self.encoder(x)
         (logits1, features1), (logits2, features2) = self.decoder1(maps), self.decoder2(maps)
         return Output((logits1, logits2), (features1, features2))
-
-    def deployed(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K, *S)`` of decoder 1; decoder 2 is not run."""
-        return VNet.forward(self, x)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medssl.common.errors import InputError
 from medssl.common.files import write_text
 
 PALETTE = (
@@ -34,8 +35,14 @@ class SegmentClass:
 
 
 def segment_classes(num_classes: int, names: Mapping[int, str] | None = None) -> tuple[SegmentClass, ...]:
-    """The classes from 1 to ``num_classes - 1``; those without a name are called ``class 1`` and so on."""
+    """The classes from 1 to ``num_classes - 1``; those without a name are called ``class 1`` and so on.
+
+    Raises:
+        InputError: a name for a class that there is not.
+    """
     names = names or {}
+    if max(names, default=0) >= num_classes:
+        raise InputError("class names", f"are {len(names)}", f"give {num_classes - 1}")
     return tuple(
         SegmentClass(k, names.get(k, f"class {k}"), PALETTE[(k - 1) % len(PALETTE)])
         for k in range(1, num_classes)

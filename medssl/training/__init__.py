@@ -3,6 +3,7 @@
 from medssl.training.checkpointer import Checkpointer
 from medssl.training.checkpoints import restore
 from medssl.training.configuration import merged_configuration
+from medssl.training.description import model_description
 from medssl.training.handlers import JsonLogHandler, ProgressBar, ValidationFrom
 from medssl.training.options import refuse_unknown_options
 from medssl.training.runs import finish_run, run_training, start_run, warn_of_run
@@ -26,6 +27,7 @@ __all__ = [
     "evaluation_cases",
     "finish_run",
     "merged_configuration",
+    "model_description",
     "refuse_unknown_options",
     "restore",
     "run_training",

@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
 
-from medssl.common.errors import InputError
 from medssl.common.files import atomic_path
 from medssl.common.ranks import gather, rank
 from medssl.common.rng import get_rng_state
@@ -37,9 +35,8 @@ class Checkpointer:
         validator: the evaluator that a ``ValidationHandler`` runs; without it there is no ``best.pt``.
         metric: the validator's metric that counts, higher being better; its key metric by default.
         interval: epochs between two ``last.pt``.
-        deployed: a network of the deployed architecture, whose state-dict keys say which part of the
-            trained network goes under ``deployed``; by default all of it.
-        meta: plain values to keep in the checkpoint, such as the class names.
+        meta: plain values to keep in the checkpoint; without those of
+            :func:`~medssl.training.model_description` nothing can predict from it.
     """
 
     def __init__(
@@ -49,7 +46,6 @@ class Checkpointer:
         validator: Engine | None = None,
         metric: str | None = None,
         interval: int = 1,
-        deployed: nn.Module | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         """Remember what to save; nothing is written yet."""
@@ -57,7 +53,6 @@ class Checkpointer:
             raise ValueError(f"interval must be at least 1, got {interval}")
         self.last, self.best = Path(folder) / "last.pt", Path(folder) / "best.pt"
         self.validator, self.metric, self.interval = validator, metric, interval
-        self.deployed_keys = None if deployed is None else list(deployed.state_dict())
         self.meta = dict(meta or {})
         self._validated: tuple[int, float] | None = None
         self._passed_step = self._saved_step = -1
@@ -67,18 +62,9 @@ class Checkpointer:
 
         Raises:
             ValueError: a validator without a key metric and no metric named.
-            InputError: the deployed network is not a part of the trained one.
         """
         if engine.has_event_handler(self.epoch_completed, Events.EPOCH_COMPLETED):
             return
-        known = engine.method.network.state_dict()
-        for key in self.deployed_keys or ():
-            if key not in known:
-                raise InputError(
-                    "deployed network",
-                    f"its {key} is not in the trained {type(engine.method.network).__name__}",
-                    "let both be built with the same arguments",
-                )
         if self.validator is not None:
             name = self.metric or self.validator.state.key_metric_name
             if name is None:
@@ -134,7 +120,7 @@ class Checkpointer:
             self._saved_step = engine.state.iteration
         if not paths or rank() != 0:
             return
-        checkpoint = make_checkpoint(engine, rng=rng, deployed_keys=self.deployed_keys, meta=self.meta)
+        checkpoint = make_checkpoint(engine, rng=rng, meta=self.meta)
         for path in paths:
             with atomic_path(path) as temporary:
                 torch.save(checkpoint, temporary)

@@ -10,7 +10,8 @@ A checkpoint is a dictionary:
 - ``progress``: ``step`` (completed steps, which is also the sampler's position), ``epoch``,
   ``steps_per_epoch``;
 - ``best``: ``metric`` and ``epoch`` of the best validation so far (epoch -1: none yet);
-- ``meta``: method, network, versions, and what the caller adds.
+- ``meta``: method, versions, and what the caller adds, such as the description of the model
+  (:func:`medssl.training.model_description`).
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from medssl.common.provenance import plain, versions
 from medssl.common.ranks import rank, world_size
 from medssl.common.rng import RngState
 from medssl.inference.checkpoints import Checkpoint, check_architecture, load_checkpoint
+from medssl.networks import Deployed
 from medssl.training.trainer import SemiSupervisedTrainer
 
 
@@ -29,7 +31,6 @@ def make_checkpoint(
     trainer: SemiSupervisedTrainer,
     *,
     rng: list[RngState],
-    deployed_keys: list[str] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """The state of a training as the dictionary that this module's docstring describes."""
@@ -39,7 +40,7 @@ def make_checkpoint(
     return {
         "method": method.state_dict(),
         "network": network,
-        "deployed": network if deployed_keys is None else {key: network[key] for key in deployed_keys},
+        "deployed": {key: network[key] for key in Deployed(method.network).state_dict()},
         "optimizer": trainer.optimizer.state_dict(),
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "scaler": trainer.grad_scaler.state_dict(),
@@ -52,10 +53,6 @@ def make_checkpoint(
         "best": {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)},
         "meta": {
             "method": type(method).__name__,
-            "network": {
-                "class": type(method.network).__name__,
-                "parameters": sum(p.numel() for p in method.network.parameters()),
-            },
             "versions": versions(),
             **plain(meta or {}),
         },
@@ -83,9 +80,9 @@ def restore(path: str | Path, *, trainer: SemiSupervisedTrainer) -> None:
     )
     if trained != asked:
         raise InputError(path, f"trained as {trained}", f"resume as that and not as {asked}")
-    mine = trainer.method.state_dict()
-    check_architecture(path, mine, checkpoint["method"])
-    check_architecture(path, checkpoint["method"], mine)
+    expected = trainer.method.state_dict()
+    check_architecture(path, expected, checkpoint["method"])
+    check_architecture(path, checkpoint["method"], expected)
     if progress["step"] > trainer.total_steps:
         raise InputError(
             path, f"has {progress['step']} steps already", f"train for more than {trainer.total_steps}"

@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
-from medssl.training.checkpointer import Checkpointer
+from medssl.networks import Deployed
 from medssl.training.trainer import SemiSupervisedTrainer
 
 
-def training_cost(trainer: SemiSupervisedTrainer, checkpointer: Checkpointer, log: Path) -> dict[str, Any]:
+def training_cost(trainer: SemiSupervisedTrainer, log: Path) -> dict[str, Any]:
     """Cost of a training that has ended, for its ``run.json``.
 
     Args:
         trainer: the engine after :meth:`~medssl.training.trainer.SemiSupervisedTrainer.run`.
-        checkpointer: knows which part of the network is deployed.
         log: its ``log.jsonl``; seconds a step are the median over the stretches between two ``train`` lines
             of one epoch, so that validations, checkpoints and the pause of a resumed run do not enter.
 
@@ -27,13 +26,11 @@ def training_cost(trainer: SemiSupervisedTrainer, checkpointer: Checkpointer, lo
         log has no two lines in one epoch), ``peak_memory_mb`` (MiB: of the GPU where there is one, else of
         the process), ``device`` and ``threads``.
     """
-    parameters = dict(trainer.method.network.named_parameters())
-    keys = checkpointer.deployed_keys
-    deployed = parameters if keys is None else {key: parameters[key] for key in keys if key in parameters}
+    network = trainer.method.network
     device = torch.device(trainer.state.device)
     return {
-        "parameters": sum(p.numel() for p in parameters.values()),
-        "deployed_parameters": sum(p.numel() for p in deployed.values()),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "deployed_parameters": sum(p.numel() for p in Deployed(network).parameters()),
         "seconds_per_step": seconds_per_step(log),
         "peak_memory_mb": peak_memory_mb(device),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

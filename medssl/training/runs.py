@@ -229,7 +229,7 @@ def _train(
         raise
     # A training that was complete before has nothing new to say about its cost.
     trained = trainer.state.iteration > started_at
-    finish_run(run, cost=training_cost(trainer, checkpointer, run.path / "log.jsonl") if trained else None)
+    finish_run(run, cost=training_cost(trainer, run.path / "log.jsonl") if trained else None)
 
 
 def _remove_scores(folder: Path) -> None:

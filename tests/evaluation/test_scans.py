@@ -196,12 +196,18 @@ def test_a_second_evaluation_starts_afresh(tmp_path):
     assert (tmp_path / "cases.csv").read_bytes() == first
 
 
-def checkpoint(path, network, step=3):
-    """What :func:`medssl.inference.checkpoints.load_checkpoint` asks for."""
+def checkpoint(path, network, step=3, width=2):
+    """A checkpoint, and what it says of its model."""
     state = network.state_dict()
     empty = {key: {} for key in ("optimizer", "scheduler", "scaler", "rng", "best")}
     progress = {"step": step, "epoch": 1, "steps_per_epoch": step}
-    meta = {"method": "Supervised"}
+    description = {
+        "network": {"_target_": f"medssl.networks.{type(network).__name__}", "width": width},
+        "preprocessing": [{"name": "LoadCased", "arguments": {"keys": "image"}}],
+        **{"num_classes": 2, "patch_size": [16] * 3, "stride": [16] * 3, "orientation": None},
+        **{"spacing": None, "amp": "off", "channels_last": True, "class_names": None},
+    }
+    meta = {"method": "Supervised", **description}
     torch.save(
         {**empty, "method": state, "network": state, "deployed": state, "progress": progress, "meta": meta},
         path,
@@ -223,8 +229,7 @@ def test_each_checkpoint_is_scored_with_its_own_weights(tmp_path, run_case):
         net.decoder1.classifier.bias.data = torch.tensor([0.0, bias])
     for name, net in nets.items():
         checkpoint(tmp_path / f"{name}.pt", net)
-    network = VNet(width=2)
-    results = evaluate_run(evaluator([run_case], 2), network=network, run_dir=tmp_path, num_classes=2)
+    results = evaluate_run(evaluator([run_case], 2), run_dir=tmp_path, num_classes=2)
     assert list(results) == ["best", "last"]
     assert results["best"][0]["empty"] == "prediction"
     assert results["last"][0]["dice"] == pytest.approx(2 * 7**3 / (7**3 + 16**3), abs=1e-6)
@@ -237,13 +242,13 @@ def test_a_run_without_best_is_scored_on_last_alone_and_never_written_over(tmp_p
     network = VNet(width=2)
     checkpoint(tmp_path / "last.pt", network)
     engine = evaluator([run_case], 2)
-    assert list(evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)) == ["last"]
+    assert list(evaluate_run(engine, run_dir=tmp_path, num_classes=2)) == ["last"]
     assert not (tmp_path / "cases_best.csv").exists()
     (tmp_path / "cases_last.csv").write_text("mine")
     with pytest.raises(InputError, match="exists already"):
-        evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)
+        evaluate_run(engine, run_dir=tmp_path, num_classes=2)
     assert (tmp_path / "cases_last.csv").read_text() == "mine"
-    evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2, overwrite=True)
+    evaluate_run(engine, run_dir=tmp_path, num_classes=2, overwrite=True)
     assert (tmp_path / "cases_last.csv").read_text().startswith("case,class,dice")
 
 
@@ -256,7 +261,7 @@ def test_a_temperature_changes_the_reliability_alone_and_is_recorded(tmp_path, r
         engine = evaluator([run_case], 2)
         engine.inferer.temperature = temperature
         options = {"run_dir": tmp_path, "num_classes": 2, "overwrite": True}
-        tables.append(evaluate_run(engine, network=network, **options)["last"][0])
+        tables.append(evaluate_run(engine, **options)["last"][0])
         policies.append(json.loads((tmp_path / "reliability_last.json").read_text())["policy"])
     assert policies[1] == {"temperature": 3.0, **policies[0]}
     assert "temperature" not in policies[0]
@@ -266,13 +271,12 @@ def test_a_temperature_changes_the_reliability_alone_and_is_recorded(tmp_path, r
 
 
 def test_refuses_a_folder_without_checkpoints_another_architecture_and_no_cases(tmp_path, run_case):
-    network = VNet(width=2)
     engine = evaluator([run_case], 2)
     with pytest.raises(InputError, match=r"none of best.pt, last.pt"):
-        evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)
+        evaluate_run(engine, run_dir=tmp_path, num_classes=2)
     checkpoint(tmp_path / "last.pt", VNet(width=3))
     with pytest.raises(InputError, match="another architecture"):
-        evaluate_run(engine, network=network, run_dir=tmp_path, num_classes=2)
+        evaluate_run(engine, run_dir=tmp_path, num_classes=2)
     with pytest.raises(InputError, match="no case"):
-        evaluate_run(evaluator([], 2), network=network, run_dir=tmp_path, num_classes=2)
+        evaluate_run(evaluator([], 2), run_dir=tmp_path, num_classes=2)
     assert not list(tmp_path.glob("*.csv"))

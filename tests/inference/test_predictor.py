@@ -100,7 +100,7 @@ def test_flips_are_averaged_as_probabilities(image):
         turned = torch.softmax(network(windows.flip(3)), 1).flip(3)
         return (torch.softmax(network(windows), 1) + turned) / 2
 
-    expected = streaming.stream_windows(image.as_tensor(), both, channels=3, patch=PATCH, stride=STRIDE)
+    expected = streaming.stream_windows(image.as_tensor(), both, patch=PATCH, stride=STRIDE)
     np.testing.assert_allclose(found.probabilities, expected.numpy(), atol=1e-6)
 
 

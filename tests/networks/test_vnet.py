@@ -48,7 +48,7 @@ def test_single_decoder_loads_from_the_dual_one():
     assert not left.missing_keys
     assert all(key.startswith("decoder2.") for key in left.unexpected_keys)
     images = torch.randn(1, 1, 16, 16, 16)
-    torch.testing.assert_close(single(images), dual.deployed(images))
+    torch.testing.assert_close(single.deployed(images), dual.deployed(images))
 
 
 def test_decoders_differ_in_how_they_upsample():
@@ -62,15 +62,15 @@ def test_decoders_differ_in_how_they_upsample():
 
 @pytest.mark.parametrize("size", [(112, 112, 80), (96, 96, 96), (16, 16, 16)])
 def test_takes_patches_of_multiples_of_sixteen(size):
-    check_patch_size(size)
+    check_patch_size(DualDecoderVNet(width=1), size)
 
 
 @pytest.mark.parametrize(
-    ("size", "hint"), [((100, 96, 96), "96x96x96"), ((8, 16, 16), "16x16x16"), ((16, 16), "three sides")]
+    ("size", "hint"), [((100, 96, 96), "96x96x96"), ((8, 16, 16), "16x16x16"), ((16, 16), "3 sides")]
 )
 def test_refuses_other_patches_and_names_the_nearest(size, hint):
     with pytest.raises(InputError, match=hint):
-        check_patch_size(size)
+        check_patch_size(VNet(width=1), size)
     with pytest.raises(InputError):
         VNet(width=1)(torch.zeros(1, 1, *size))
 

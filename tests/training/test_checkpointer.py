@@ -3,7 +3,6 @@ import torch
 from ignite.engine import Events
 from monai.handlers import ValidationHandler
 
-from medssl.common.errors import InputError
 from medssl.inference.checkpoints import load_checkpoint
 from medssl.training.checkpointer import Checkpointer
 from medssl.training.checkpoints import restore
@@ -152,8 +151,3 @@ def test_a_validator_without_a_metric_is_refused(tmp_path):
     validator.state.key_metric_name = None
     with pytest.raises(ValueError, match="metric must be named"):
         Checkpointer(tmp_path, validator=validator).attach(tiny.make_trainer())
-
-
-def test_a_deployed_network_that_is_no_part_of_the_trained_one_is_refused(tmp_path):
-    with pytest.raises(InputError, match="weight is not in the trained TinyNet"):
-        Checkpointer(tmp_path, deployed=torch.nn.Linear(2, 2)).attach(tiny.make_trainer())

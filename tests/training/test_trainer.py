@@ -18,12 +18,16 @@ from medssl.training.trainer import NonFiniteLossError, SemiSupervisedTrainer
 from tests.training import tiny
 
 
+class Layers(nn.Sequential):
+    deployed_modules = None
+
+
 class Plain(Method):
     """No random numbers: a convolution, a teacher, two losses."""
 
     def __init__(self, network=None):
         super().__init__()
-        self.network = network or nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 2, 1))
+        self.network = network or Layers(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 2, 1))
         self.teacher = Teacher(self.network, alpha=0.9)
         self.steps, self.after = [], []
 

@@ -29,6 +29,8 @@ STEPS, EPOCHS = 4, 3
 
 
 class TinyNet(nn.Sequential):
+    deployed_modules = None
+
     def __init__(self, width=4, dropout=0.3):
         super().__init__(
             nn.Conv3d(1, width, 3, padding=1),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Crop, Cropd, MapTransform
+from monai.transforms import Crop, Cropd, CropForegroundd, MapTransform
 from monai.utils import convert_to_tensor
 
 
@@ -104,3 +104,24 @@ class NormalizeByForegroundd(MapTransform):  # type: ignore[misc]
                 channels.append((channel - inside.mean()) / torch.where(deviation > 0, deviation, 1.0))
             item[key] = MetaTensor(torch.stack(channels)).copy_meta_from(image)
         return item
+
+
+class CropAboveMinimumd(CropForegroundd):  # type: ignore[misc]
+    """Crop to the voxels above the image's minimum, which needs no label.
+
+    MONAI's ``CropForegroundd`` crops to values above 0 unless it is given a function, which no checkpoint can
+    hold.
+
+    Args:
+        keys: keys to crop.
+        source_key: key of the image that says where.
+        allow_missing_keys: pass items that lack a key.
+    """
+
+    def __init__(self, keys: KeysCollection, *, source_key: str, allow_missing_keys: bool = False) -> None:
+        """Choose the keys."""
+        super().__init__(keys, source_key, select_fn=_above_minimum, allow_missing_keys=allow_missing_keys)
+
+
+def _above_minimum(values: torch.Tensor) -> torch.Tensor:
+    return values > values.min()
