@@ -73,7 +73,11 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
         if arguments[0] == "medssl":
             assert main(arguments[1:]) == 0, command
             continue
-        tiny = TINY if "inference.yaml" in command else TINY_TRAINING * ("evaluate.yaml" not in command)
+        tiny = (
+            "--device cpu"
+            if "inference.yaml" in command
+            else TINY_TRAINING * ("evaluate.yaml" not in command)
+        )
         arguments = [sys.executable, *arguments[1:], *shlex.split(tiny)]
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -14,7 +14,7 @@ from medssl.inference.description import PLAIN_TRANSFORMS, TARGET, read_descript
 from medssl.training.configuration import calling
 from medssl.training.settings import switch
 
-_REMEDY = "write it as a name or a number; a checkpoint holds no objects"
+_REMEDY = "write numbers and text, or name a class with _target_ and give its arguments"
 
 
 def model_description() -> Checkpoint:
@@ -33,7 +33,7 @@ def model_description() -> Checkpoint:
     parser = calling(ConfigParser)
     network = _described(parser, "network_def")
     if not isinstance(network, Mapping) or TARGET not in network:
-        raise InputError("network_def", "is no component", "name its class with _target_, and its arguments")
+        raise InputError("network_def", "names no class", _REMEDY)
     orientation = parse_orientation(parser.get_parsed_content("orientation"))
     steps = (_step(parser, f"preprocessing::{index}") for index in range(len(parser["preprocessing"])))
     values = {
@@ -57,7 +57,7 @@ def _step(parser: ConfigParser, name: str) -> dict[str, Any] | None:
         return None
     component = _described(parser, name)
     if not isinstance(component, Mapping) or TARGET not in component:
-        raise InputError(name, "is no component", "name its class with _target_, and its arguments")
+        raise InputError(name, "names no class", _REMEDY)
     arguments = {key: value for key, value in component.items() if key not in (TARGET, "label_map")}
     dotted = component[TARGET]
     short = dotted.rpartition(".")[2]
@@ -89,7 +89,7 @@ def _described(parser: ConfigParser, name: str) -> Any:
     if not ConfigComponent.is_instantiable(config):
         return arguments
     if config.get("_mode_", "default") != "default" or not isinstance(config[TARGET], str):
-        raise InputError(name, "is no plain call of a class", "name a class with _target_")
+        raise InputError(name, "is no plain call of a class", _REMEDY)
     target = ConfigComponent(config, locator=parser.ref_resolver.get_item(name).locator)
     return {TARGET: target.resolve_module_name(), **arguments}
 
@@ -102,4 +102,4 @@ def _plain(value: Any, name: str) -> Any:
         return {key: _plain(entry, name) for key, entry in value.items()}
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise InputError(name, f"is {value!r}", _REMEDY)
+    raise InputError(name, f"is of type {type(value).__name__}, which no checkpoint holds", _REMEDY)

@@ -50,8 +50,6 @@ def test_corrections_of_predictions_come_back_into_training(folder, tmp_path):
     assert first["labeled"] == 2
     assert first["split_sha256"] == load_datalist(folder / "d.json")["split_sha256"]
     where = [
-        "--bundle",
-        BUNDLE,
         "--checkpoint",
         tmp_path / "first/last.pt",
         "--device",

@@ -14,7 +14,7 @@ from medssl.cli import main
 from medssl.metrics import dice
 from tests.review.scans import affine, body
 
-from .conftest import BUNDLE, CONFIGS, TINY, run, workflow
+from .conftest import BUNDLE, TINY, run, workflow
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def scans(phantoms, tmp_path_factory):
 
 def predict(scans, checkpoint, out, *more):
     files = [str(checkpoint)] if not isinstance(checkpoint, list) else [str(path) for path in checkpoint]
-    arguments = ["predict", "--bundle", str(BUNDLE), "--checkpoint", *files, "--input", str(scans)]
-    return main([*arguments, "--out", str(out), "--device", "cpu", *map(str, more)])
+    arguments = ["predict", "--checkpoint", *files, "--input", str(scans), "--out", str(out)]
+    return main([*arguments, "--device", "cpu", *map(str, more)])
 
 
 def labels(folder, case="phantom_001"):
@@ -44,9 +44,9 @@ def predicted(scans, trained, tmp_path_factory):
 
 def test_the_command_and_the_bundles_inference_say_the_same(scans, trained, predicted, tmp_path):
     run(
-        ["inference.yaml", "datasets/phantom.yaml"],
+        ["inference.yaml"],
         "infer",
-        **{k: TINY[k] for k in ("bundle_root", "device", "width", "patch_size", "stride", "amp")},
+        **{k: TINY[k] for k in ("bundle_root", "device")},
         dataset_dir=str(scans),
         checkpoint=str(trained / "last.pt"),
         output_dir=str(tmp_path),
@@ -57,7 +57,6 @@ def test_the_command_and_the_bundles_inference_say_the_same(scans, trained, pred
 
 def test_settings_come_from_the_checkpoint(predicted, trained):
     meta = torch.load(trained / "last.pt", weights_only=True)["meta"]
-    assert meta["overlay"] == "phantom"
     settings = json.loads((predicted / "phantom_001.json").read_text())["settings"]
     assert settings["patch"] == TINY["patch_size"] == meta["patch_size"]
     assert settings["preprocessing"] == ["LoadCased", "Orientd", "NormalizeIntensityd"]
@@ -114,11 +113,11 @@ def test_a_broken_scan_is_a_finding_and_the_others_are_done(scans, trained, tmp_
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--config-file", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["elsewhere"], "too many or too few"),
         (["--flips", "3"], "no such axis"),
         (["--keep-largest", "5"], "the model does not have it"),
         (["--cases", "phantom_01"], "phantom_001"),
-        (["--class-names", "a", "b"], "--class-names"),
+        (["--class-names", "a", "b"], "class names"),
         (["--stride", "99", "16", "16"], "stride"),
     ],
 )
@@ -130,20 +129,35 @@ def test_bad_input_is_one_line_and_leaves_nothing(scans, trained, tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_or_checkpoint_that_is_none(scans, trained, tmp_path, capsys):
-    assert predict(scans, tmp_path / "none.pt", tmp_path / "out") == 2
-    assert "no such checkpoint" in capsys.readouterr().err
-    arguments = [
-        "--checkpoint",
-        str(trained / "last.pt"),
-        "--input",
-        str(scans),
-        "--out",
-        str(tmp_path / "o"),
-    ]
-    assert main(["predict", "--bundle", str(tmp_path), *arguments]) == 2
-    assert "inference.yaml: no such file" in capsys.readouterr().err
-    assert (CONFIGS / "inference.yaml").is_file()
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_a_run_and_three_places_are_enough(scans, trained, tmp_path, which, capsys):
+    """The former form, with its bundle, gives the same and says that it is not needed."""
+    out = tmp_path / "out"
+    command = ["predict", trained, scans, out, "--use", which, "--device", "cpu", "--cases", "phantom_001"]
+    assert main([str(part) for part in command]) == 0
+    capsys.readouterr()
+    more = ("--cases", "phantom_001", "--bundle", BUNDLE)
+    assert predict(scans, trained / f"{which}.pt", tmp_path / "former", *more) == 0
+    assert "--bundle is not needed" in capsys.readouterr().err
+    np.testing.assert_array_equal(labels(out), labels(tmp_path / "former"))
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["none.pt", "SCANS", "out"], "no such run or checkpoint"),
+        ([".", "SCANS", "out"], "holds no last.pt"),
+        (["RUN", "SCANS"], "give RUN INPUT OUT"),
+        (["RUN", "SCANS", "out", "more"], "give RUN INPUT OUT"),
+        ([], "give RUN INPUT OUT"),
+    ],
+)
+def test_places_that_are_none_are_named(scans, trained, tmp_path, places, said, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"RUN": str(trained), "SCANS": str(scans)}
+    assert main(["predict", *(names.get(place, place) for place in places)]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_path, capsys):
@@ -151,8 +165,7 @@ def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_pat
     entry = {k: str(phantoms / f"{k}s" / "phantom_005.nii.gz") for k in ("image", "label")}
     first = {k: str(phantoms / f"{k}s" / "phantom_001.nii.gz") for k in ("image", "label")}
     (tmp_path / "d.json").write_text(json.dumps({"training": [first], "validation": [entry]}))
-    command = ["calibrate", "--bundle", str(BUNDLE), "--checkpoint", str(tmp_path / "last.pt")]
-    command += ["--input", str(tmp_path / "d.json"), "--device", "cpu"]
+    command = ["calibrate", str(tmp_path / "last.pt"), str(tmp_path / "d.json"), "--device", "cpu"]
     assert main(command) == 0
     assert "temperature" in capsys.readouterr().out
     kept = json.loads((tmp_path / "last.calibration.json").read_text())
@@ -201,7 +214,7 @@ def test_what_is_scored_is_what_is_exported(awkward, scored, tmp_path):
             rows = list(csv.DictReader(table))
         out = tmp_path / name
         # Nothing but the checkpoint says how: windows, precision, spacing and orientation are its own.
-        command = ["predict", "--bundle", BUNDLE, "--checkpoint", run_dir / f"{name}.pt", "--input"]
+        command = ["predict", "--checkpoint", run_dir / f"{name}.pt", "--input"]
         command += [awkward, "--out", out, "--cases", *{row["case"] for row in rows}, "--device", "cpu"]
         assert main([str(part) for part in command]) == 0
         assert len(rows) == 2 * 2
@@ -233,7 +246,7 @@ def test_the_engine_that_is_scored_and_the_files_hold_the_same_bits(awkward, sco
 
     flow.run()  # last.pt comes last
     arguments = ("--cases", *seen, "--probabilities")
-    command = ["predict", "--bundle", BUNDLE, "--checkpoint", run_dir / "last.pt", "--input", awkward]
+    command = ["predict", "--checkpoint", run_dir / "last.pt", "--input", awkward]
     command += ["--out", tmp_path / "out", "--device", "cpu", *arguments]
     assert main([str(part) for part in command]) == 0
     keys = {"seg": "label_map", "confidence": "confidence", "uncertainty": "uncertainty"}
@@ -274,7 +287,7 @@ def test_robustness_of_two_models_in_one_table(phantoms, trained, tmp_path, caps
     )
     (tmp_path / "d.json").write_text(json.dumps({"training": [first], "test": [second]}))
     models = [f"a={trained / 'last.pt'}", f"b={trained / 'best.pt'}"]
-    command = ["robustness", "--bundle", str(BUNDLE), "--checkpoint", *models, "--out", str(tmp_path / "out")]
+    command = ["robustness", "--checkpoint", *models, "--out", str(tmp_path / "out")]
     command += ["--input", str(tmp_path / "d.json"), "--device", "cpu", "--amp", "off"]
     assert main([*command, "--corruptions", "noise", "--severities", "2"]) == 0
     assert "| b | noise | 2 |" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from medssl.cli import main
@@ -198,31 +199,29 @@ def test_predictions_take_the_preprocessing_of_the_run_wherever_its_overlay_was(
     folder = tmp_path / "run"
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(folder), "max_steps": 2}
     run([*TRAIN, str(mine)], **settings)
-    deployment = load_deployment(BUNDLE, [folder / "last.pt"])
+    deployment = load_deployment([folder / "last.pt"])
     names = [type(transform).__name__ for transform in deployment.transform.transforms]
     assert names == ["LoadCased", "Orientd", "NormalizeIntensityd", "ScaleIntensityd"]
     image = deployment.transform({"image": str(phantoms / "images" / "phantom_000.nii.gz")})["image"]
     assert (float(image.min()), float(image.max())) == pytest.approx((-0.5, 0.5))
-    assert deployment.settings["amp"] == "off"  # of the run, and not bf16, of the overlay that it names
-    # Away from its run, a checkpoint names its overlay.
-    shutil.copy(folder / "last.pt", tmp_path / "last.pt")
-    names = [type(t).__name__ for t in load_deployment(BUNDLE, [tmp_path / "last.pt"]).transform.transforms]
-    assert names == ["LoadCased", "Orientd", "NormalizeIntensityd"]
+    assert deployment.description.amp == "off"  # of the run, and not bf16, of the overlay that it names
+    shutil.copy(folder / "last.pt", tmp_path / "last.pt")  # away from its run
+    assert load_deployment([tmp_path / "last.pt"]).description == deployment.description
 
 
 def test_members_of_an_ensemble_with_other_preprocessing_are_refused(trained, moved):
-    config = yaml.safe_load((moved / "config.yaml").read_text())
-    config["preprocessing"] = config["preprocessing"][:1]
-    (moved / "config.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = torch.load(moved / "last.pt", weights_only=True)
+    del checkpoint["meta"]["preprocessing"][1:]
+    torch.save(checkpoint, moved / "last.pt")
     with pytest.raises(InputError, match="was trained otherwise than"):
-        load_deployment(BUNDLE, [trained / "last.pt", moved / "last.pt"])
+        load_deployment([trained / "last.pt", moved / "last.pt"])
 
 
 @pytest.mark.parametrize("command", ["calibrate", "robustness"])
 def test_cases_of_the_training_are_refused(trained, phantoms, tmp_path, command, capsys):
     datalist = build_datalist(phantoms, dataset="phantom", labeled=3, validation=1, test=2)
     (tmp_path / "d.json").write_text(json.dumps(datalist))
-    arguments = [command, "--bundle", BUNDLE, "--checkpoint", trained / "last.pt", "--list", "training"]
+    arguments = [command, "--checkpoint", trained / "last.pt", "--list", "training"]
     arguments += ["--input", tmp_path / "d.json", "--device", "cpu"]
     arguments += ["--out", tmp_path / "out"] if command == "robustness" else []
     assert main([str(part) for part in arguments]) == 2
@@ -237,7 +236,7 @@ def test_no_shipped_config_holds_what_nothing_reads(dataset, method):
     for files in (
         ["train.yaml", overlay, f"methods/{method}.yaml"],
         ["train.yaml", overlay, f"methods/{method}.yaml", "multi_gpu_train.yaml"],
-        ["inference.yaml", overlay],
+        ["inference.yaml"],
     ):
         flow = workflow(files)
         flow.parser["initialize"] = ["$training.refuse_unknown_options()"]

@@ -16,7 +16,7 @@ from monai.bundle import ckpt_export, onnx_export, verify_net_in_out
 
 from medssl.common.errors import find_input_error
 from medssl.data.preparing.phantom_set import write_phantoms
-from medssl.inference.checkpoints import load_checkpoint, with_weights
+from medssl.inference.checkpoints import load_checkpoint, load_network
 from medssl.networks import DualDecoderVNet, VNet
 
 from .conftest import BUNDLE, CONFIGS, TINY, run, workflow
@@ -56,10 +56,9 @@ def test_properties_of_training_and_inference_are_complete(phantoms, trained, tm
     training.initialize()
     assert training.check_properties() == []
     inference = workflow(
-        ["inference.yaml", "datasets/phantom.yaml"],
+        ["inference.yaml"],
         "infer",
         dataset_dir=str(phantoms),
-        width=2,
         checkpoint=str(trained / "last.pt"),
     )
     inference.initialize()
@@ -143,9 +142,9 @@ def test_best_is_chosen_by_the_dice_that_the_evaluation_reports(phantoms, traine
 
 def test_inference_writes_maps_in_the_geometry_of_the_scans(phantoms, trained, tmp_path):
     run(
-        ["inference.yaml", "datasets/phantom.yaml"],
+        ["inference.yaml"],
         "infer",
-        **{k: TINY[k] for k in ("bundle_root", "device", "width", "patch_size", "stride", "amp")},
+        **{k: TINY[k] for k in ("bundle_root", "device")},
         dataset_dir=str(phantoms),
         checkpoint=str(trained / "last.pt"),
         output_dir=str(tmp_path),
@@ -294,7 +293,7 @@ def test_exported_networks_are_the_encoder_and_the_first_decoder(trained, tmp_pa
         "ckpt_file": str(trained / "last.pt"),
         "key_in_ckpt": "deployed",
         "input_shape": [1, 1, 32, 32, 16],
-        "width": 2,
+        "checkpoint": str(trained / "last.pt"),
     }
     images = torch.randn(1, 1, 32, 32, 16)
     network = DualDecoderVNet(width=2).eval()
@@ -313,7 +312,7 @@ def test_exported_networks_are_the_encoder_and_the_first_decoder(trained, tmp_pa
     np.testing.assert_allclose(session.run(None, given)[0], expected.numpy(), rtol=1e-3, atol=1e-3)
 
 
-def test_network_takes_and_gives_what_the_metadata_says():
+def test_network_takes_and_gives_what_the_metadata_says(trained):
     verify_net_in_out(
         net_id="network_def",
         config_file=str(CONFIGS / "inference.yaml"),
@@ -321,13 +320,13 @@ def test_network_takes_and_gives_what_the_metadata_says():
         device="cpu",
         n=1,
         p=1,
-        width=2,
+        checkpoint=str(trained / "last.pt"),
     )
 
 
 def test_a_checkpoint_of_another_width_is_refused_in_one_line(trained):
     with pytest.raises(Exception, match="another architecture") as caught:
-        with_weights(VNet(width=4), trained / "last.pt")
+        load_network(trained / "last.pt", VNet(width=4))
     assert "\n" not in str(caught.value)
 
 
@@ -367,7 +366,7 @@ def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path)
 
     datalist = build_datalist(phantoms, dataset="phantom", labeled=2, validation=1, test=2)
     (tmp_path / "d.json").write_text(json.dumps(datalist))
-    command = ["robustness", "--bundle", BUNDLE, "--checkpoint", f"tcseg={trained / 'last.pt'}", "--input"]
+    command = ["robustness", "--checkpoint", f"tcseg={trained / 'last.pt'}", "--input"]
     command += [tmp_path / "d.json", "--out", tmp_path / "out", "--corruptions", "noise", "--severities", 3]
     command += ["--margin", "10", "--device", "cpu", "--amp", "off"]
     assert main([str(part) for part in command]) == 0
