@@ -6,7 +6,6 @@ is taken for it, and the corruption is called ``fog-depth-free`` or ``rain-depth
 published one.
 """
 
-import hashlib
 import io
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 from torch import Tensor
 
+from medssl.common.draws import generator
 from medssl.common.errors import InputError, unknown_name
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -201,7 +201,6 @@ def corrupt_natural_image(
     distances = planar_depth(*values.shape[1:]) if depth is None else depth.double().numpy()
     if distances.shape != values.shape[1:] or not (distances > 0).all():
         raise ValueError(f"depth must be (H, W) and above 0, got {distances.shape}")
-    digest = hashlib.sha256(f"{seed}/{corruption}/{case}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    rng = generator(f"{seed}/{corruption}/{case}")
     made = NATURAL_CORRUPTIONS[corruption](values, severity, distances, rng)
     return torch.from_numpy(np.clip(made, 0, 1)).float()

@@ -5,7 +5,6 @@ TorchIO would be a large dependency for a few lines of Fourier transform. Amount
 the scan's robust range (1st to 99th percentile), lengths are mm: a severity means the same everywhere.
 """
 
-import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -26,6 +25,7 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medssl.common.draws import generator
 from medssl.common.errors import InputError, unknown_name
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -140,8 +140,7 @@ def corrupt_volume(
     if severity == 0:
         return image.clone()
     function, amounts, _ = VOLUME_CORRUPTIONS[corruption]
-    digest = hashlib.sha256(f"{seed}/{corruption}/{case}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    rng = generator(f"{seed}/{corruption}/{case}")
     step = max(1, image.numel() // 1_000_000)
     low, high = np.percentile(image.flatten()[::step].numpy(), PERCENTILES)
     scale = max(float(high - low), 1e-6)

@@ -1,6 +1,5 @@
 """From scores to the number of a case and of a run, and how both are drawn again in a bootstrap."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medssl.common.draws import digest, generator
 from medssl.evaluation.scans import LOWER_IS_BETTER
 from medssl.protocol.analysis.store import ALL_METRICS
 
@@ -110,9 +110,7 @@ def run_draws(count: int, group: Group, method: str, *, resamples: int, seed: in
 
 def _draws(count: int, resamples: int, seed: int, *purpose: object) -> NDArray[np.int64]:
     # Seeded by the purpose: a method more in a table changes no other's interval.
-    text = "\x1f".join(map(str, purpose))
-    random = np.random.default_rng([seed, *hashlib.sha256(text.encode()).digest()[:16]])
-    return random.integers(0, count, (resamples, count))
+    return generator(seed, *digest("\x1f".join(map(str, purpose)))[:16]).integers(0, count, (resamples, count))
 
 
 def resample_runs(
