@@ -58,7 +58,7 @@ def synthetic_batch(patch: list[int], seed: int = 0) -> Batch:
     )
     images = torch.from_numpy(labels + 0.5 * rng.standard_normal(labels.shape)).float().unsqueeze(1)
     ids = torch.from_numpy(labels).long()
-    return Batch(images[:2], ids[:2], images[2:])
+    return Batch(images[:2], ids[:2], {"weak": images[2:]})
 
 
 class TrainVariant:
@@ -80,7 +80,7 @@ class TrainVariant:
         self.batch = Batch(
             batch.labeled_images.contiguous(memory_format=self.layout),
             batch.labels,
-            batch.unlabeled_images.contiguous(memory_format=self.layout),
+            {"weak": batch.unlabeled["weak"].contiguous(memory_format=self.layout)},
         )
         self.optimizer = torch.optim.SGD(
             network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=not self.plain,

@@ -45,9 +45,9 @@ def plain_step(
     """The loss of one step for two classes; ``method`` only lends its thresholds and its random regions."""
     tau, tau_min, tau_max = method.rule.tau, method.rule.tau_min, method.rule.tau_max
     labeled = len(batch.labels)
-    out: Output = student(batch.images)
+    out: Output = student(batch.images())
     with torch.no_grad():
-        out_t: Output = teacher(batch.unlabeled_images)
+        out_t: Output = teacher(batch.unlabeled["weak"])
         pairs = zip(out_t.features, out_t.logits, strict=True)
         q_t = [plain_affinity(f, v, tau_min, tau_max) for f, v in pairs]
     q = [plain_affinity(f, v, tau_min, tau_max) for f, v in zip(out.features, out.logits, strict=True)]
@@ -97,7 +97,7 @@ def plain_step(
     mixed, targets = [], []
     for i in range(labeled):
         inside = boxes[i] if i % 2 == 0 else ~boxes[i]
-        mixed.append(torch.where(inside, batch.unlabeled_images[i], batch.labeled_images[i]))
+        mixed.append(torch.where(inside, batch.unlabeled["weak"][i], batch.labeled_images[i]))
         targets.append([torch.where(inside, p_t[b][i].argmax(0), batch.labels[i]) for b in (1, 0)])
     out_m: Output = student(torch.stack(mixed))
     for b in (0, 1):

@@ -24,7 +24,7 @@ def _entropy(key: tuple[Key, ...]) -> list[int]:
 
 
 def generator(*key: Key) -> np.random.Generator:
-    """numpy's generator of a key, such as a seed, a step and a name; zeros at the end of a key do not count.
+    """A numpy generator from a key, such as a seed, a step and a name; zeros at its end do not count.
 
     Raises:
         ValueError: a number below 0.
@@ -38,7 +38,7 @@ def step_generator(seed: int, step: int) -> np.random.Generator:
 
 
 def torch_generator(source: np.random.Generator) -> torch.Generator:
-    """torch's generator on the CPU, seeded with the next number of numpy's."""
+    """A torch generator on the CPU, seeded with the next number of a numpy one."""
     return torch.Generator().manual_seed(int(source.integers(2**63)))
 
 

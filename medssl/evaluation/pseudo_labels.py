@@ -114,10 +114,11 @@ class PseudoLabelQuality:
 
     def epoch_completed(self, engine: SemiSupervisedTrainer) -> None:
         """Judge, and write the file anew."""
-        found = self.measure(engine)
-        if not found:
+        measured = self.measure(engine)
+        if not measured:
             return
-        self._rows += [row for name, counts in found.items() for row in self._rows_of(engine, name, counts)]
+        for name, counts in measured.items():
+            self._rows += self._rows_of(engine, name, counts)
         text = io.StringIO()
         writer = csv.DictWriter(text, (*COLUMNS, *QUALITY, *COMPARED), lineterminator="\n")
         writer.writeheader()
@@ -139,13 +140,14 @@ class PseudoLabelQuality:
                 images = torch.stack([image for image, _ in rows]).to(device)
                 truth = torch.stack([label for _, label in rows]).to(device)
                 with torch.no_grad(), engine.autocast():
-                    found = method.pseudo_labels(images)
-                    if found is None:
+                    pseudo = method.pseudo_labels(images)
+                    if pseudo is None:
                         return None
-                    chosen = {name: s.select(found.views) for name, s in self.selectors.items()}
-                for selection in found.selections.values():
-                    self._count(counts, self.name, selection, truth)
-                for name, selection in chosen.items():
+                    selections = [(self.name, own) for own in pseudo.selections.values()]
+                    for name, selector in self.selectors.items():
+                        other = selector.to(device).select(pseudo.views, features=pseudo.features)
+                        selections.append((name, other))
+                for name, selection in selections:
                     self._count(counts, name, selection, truth)
         finally:
             for buffer, before in zip(method.buffers(), buffers, strict=True):
@@ -157,11 +159,11 @@ class PseudoLabelQuality:
     def _load(self) -> list[tuple[Tensor, Tensor]]:
         """The patches ``(C, *S)`` and their labels ``(*S)``, drawn at the first call."""
         if self._patches is None:
-            loaded = [case for item in self.cases if (case := self._preprocess(item)) is not None]
-            drawn = SeededDataset(loaded, self.augmentation)
-            items = [drawn[index, self.seed + index] for index in range(len(drawn))]
+            cases = [case for item in self.cases if (case := self._preprocess(item)) is not None]
+            dataset = SeededDataset(cases, self.augmentation)
+            rows = [dataset[index, self.seed + index] for index in range(len(dataset))]
             # An error is returned in a worker only.
-            self._patches = [(item["image"], item["label"]) for item in items if isinstance(item, dict)]
+            self._patches = [(row["image"], row["label"]) for row in rows if isinstance(row, dict)]
         return self._patches
 
     def _preprocess(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -169,10 +171,10 @@ class PseudoLabelQuality:
         try:
             case: Mapping[str, Any] = self.preprocessing(dict(item))
         except Exception as error:
-            found = find_input_error(error)
-            if found is None:
+            fault = find_input_error(error)
+            if fault is None:
                 raise
-            logger.warning("left out of the pseudo-labels' quality: %s", found)
+            logger.warning("left out of the pseudo-labels' quality: %s", fault)
             return None
         return case
 
@@ -185,12 +187,13 @@ class PseudoLabelQuality:
     def _rows_of(
         self, engine: SemiSupervisedTrainer, name: str, counts: ClassSelectionCounts
     ) -> list[dict[str, Any]]:
-        whole = counts.compute()
-        right = int(counts.counts.diagonal(dim1=1, dim2=2).sum()) / whole.pixels if whole.pixels else math.nan
-        rows = [self._row(engine, name, "all", whole, (right, math.nan, math.nan))]
+        overall = counts.compute()
+        right = int(counts.counts.diagonal(dim1=1, dim2=2).sum())
+        share = right / overall.pixels if overall.pixels else math.nan
+        rows = [self._row(engine, name, "all", overall, (share, math.nan, math.nan))]
         for label in range(1, self.num_classes):
-            every = counts.compute_class(label, everything=True)
-            compared = (every.ppv, every.npv, every.tpr)
+            unselected = counts.compute_class(label, everything=True)
+            compared = (unselected.ppv, unselected.npv, unselected.tpr)
             rows.append(self._row(engine, name, label, counts.compute_class(label), compared))
         return rows
 

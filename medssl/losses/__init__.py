@@ -2,7 +2,7 @@
 
 from medssl.losses.calibration import calibration_loss, published_calibration_loss
 from medssl.losses.pseudo_label import Over, masked_mean, negative_loss, positive_loss
-from medssl.losses.segmentation import IGNORE, cross_entropy, dice_loss, one_hot
+from medssl.losses.segmentation import IGNORE, cross_entropy, dice_loss, one_hot, supervised_loss
 
 __all__ = [
     "IGNORE",
@@ -15,4 +15,5 @@ __all__ = [
     "one_hot",
     "positive_loss",
     "published_calibration_loss",
+    "supervised_loss",
 ]

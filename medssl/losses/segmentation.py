@@ -1,5 +1,7 @@
 """Losses against a label map: soft Dice and cross-entropy."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -39,3 +41,18 @@ def dice_loss(probs: Tensor, labels: Tensor, *, smooth: float = 1e-8) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of logits ``(B, K, *S)`` over the voxels that are not ignored, in float32."""
     return F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE)
+
+
+def supervised_loss(logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Mean of cross-entropy and soft Dice, over one decoder or several.
+
+    Args:
+        logits: ``(B, K, *S)``, or one such tensor a decoder.
+        labels: ``(B, *S)`` class ids; voxels of 255 do not count.
+
+    Returns:
+        A float32 scalar.
+    """
+    decoders = [logits] if isinstance(logits, Tensor) else logits
+    terms = [cross_entropy(one, labels) + dice_loss(one.float().softmax(1), labels) for one in decoders]
+    return torch.stack(terms).mean() / 2

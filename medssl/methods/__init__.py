@@ -1,7 +1,11 @@
 """Methods: how one batch of labelled and unlabelled images becomes losses. One file a method."""
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 from medssl.common.errors import InputError, unknown_name
@@ -12,23 +16,34 @@ from medssl.methods.tcseg import TCSeg
 from medssl.methods.teacher import Teacher
 from medssl.networks import Network
 
-_METHODS: dict[str, type[Method]] = {"supervised": Supervised, "tcseg": TCSeg}
-
 
 def names() -> list[str]:
-    """Names that :func:`get` knows."""
-    return sorted(_METHODS)
+    """Names that :func:`get` knows: those of the files of this package that define a method."""
+    return sorted(_methods())
 
 
 def get(name: str) -> type[Method]:
-    """The method class of that name, such as ``"tcseg"``.
+    """The method class of that name.
+
+    Args:
+        name: such as ``"tcseg"``; or of any class that can be imported, such as ``"package.module.MyMethod"``.
 
     Raises:
         InputError: no such method; the nearest name is suggested.
     """
-    if name not in _METHODS:
-        raise unknown_name("method", name, _METHODS)
-    return _METHODS[name]
+    if "." not in name:
+        if name not in _methods():
+            raise unknown_name("method", name, _methods())
+        return _methods()[name]
+    module_name, _, class_name = name.rpartition(".")
+    try:
+        method = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        remedy = "let it be importable (its folder on PYTHONPATH), or name a method of medssl"
+        raise InputError(f"method {name!r}", str(error), remedy) from error
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise InputError(f"method {name!r}", "is no medssl.methods.Method", "name a subclass of it")
+    return method
 
 
 def create(name: str, network: Network, options: Mapping[str, Any] | None = None) -> Method:
@@ -45,6 +60,26 @@ def create(name: str, network: Network, options: Mapping[str, Any] | None = None
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
     return method(network, **(options or {}))
+
+
+@cache
+def _methods() -> dict[str, type[Method]]:
+    """The method of every file that defines one, by the file's name."""
+    files = [entry.name for entry in pkgutil.iter_modules(__path__)]
+    defined = {name: _defined_in(importlib.import_module(f"{__name__}.{name}")) for name in files}
+    return {name: classes[-1] for name, classes in defined.items() if classes}
+
+
+def _defined_in(module: ModuleType) -> list[type[Method]]:
+    """Methods that a module defines and does not import, in their order; the last is built on the others."""
+    return [
+        entry
+        for entry in vars(module).values()
+        if isinstance(entry, type)
+        and issubclass(entry, Method)
+        and entry.__module__ == module.__name__
+        and not inspect.isabstract(entry)
+    ]
 
 
 __all__ = [

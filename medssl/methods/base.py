@@ -1,8 +1,8 @@
 """What a method is: how one batch of labelled and unlabelled images becomes losses."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +19,19 @@ class Batch:
     Attributes:
         labeled_images: ``(L, C, *S)`` float.
         labels: ``(L, *S)`` integer class ids, 255 where ignored.
-        unlabeled_images: ``(U, C, *S)`` float; ``U`` may be 0.
+        unlabeled: views of the unlabelled images ``(U, C, *S)`` float, those that the method asks for.
+        valid: bool ``(U, *S)``, the voxels of the unlabelled images that are image and not padding; None
+            where all are, or where the method does not ask.
     """
 
     labeled_images: Tensor
     labels: Tensor
-    unlabeled_images: Tensor
+    unlabeled: Mapping[str, Tensor] = field(default_factory=dict)
+    valid: Tensor | None = None
 
-    @property
-    def images(self) -> Tensor:
-        """All images, labelled first, ``(L + U, C, *S)``."""
-        return torch.cat([self.labeled_images, self.unlabeled_images])
+    def images(self, view: str = "weak") -> Tensor:
+        """All images, labelled first, the others in one view: ``(L + U, C, *S)``."""
+        return torch.cat([self.labeled_images, self.unlabeled[view]])
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,26 @@ class PseudoLabels:
         views: probabilities ``(U, K, *S)`` each, at least one, from which any other selector may choose.
         selections: the method's own pseudo-labels and which of them it believes, ``(U, *S)``, by who learns
             from them; empty where a switch of the method turns them off.
+        features: decoder embeddings ``(U, C, *S)`` a view; None where the method looks at none.
     """
 
     views: tuple[Tensor, ...]
     selections: Mapping[str, Selection]
+    features: tuple[Tensor, ...] | None = None
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """How one batch of labelled and unlabelled images becomes losses.
 
     ``network`` is what the optimiser trains. A method that has a teacher keeps it in ``teacher``;
-    ``after_step`` is where it is updated. Nothing in a method knows a data set.
+    ``after_step`` is where it is updated. A method that believes pseudo-labels takes ``selector=`` and keeps
+    it as a module, so that its state is saved and resumed. Nothing in a method knows a data set.
     """
+
+    views: tuple[str, ...] = ()
+    """The views of the unlabelled images that a step looks at; none for a supervised method."""
+    wants_valid: bool = False
+    """Whether a step asks which voxels of the unlabelled images are padding."""
 
     network: Network
     teacher: Teacher | None
@@ -68,7 +78,7 @@ class Method(nn.Module):
         Args:
             batch: labelled and unlabelled images.
             step: optimiser steps completed before this one, from 0; schedules and everything drawn at
-                random depend on it and on the seed alone.
+                random depend on it, on the seed and on the rank alone.
 
         Returns:
             Scalars. ``"loss"`` is what is minimised; every other entry is detached and logged.

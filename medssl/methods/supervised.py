@@ -1,9 +1,8 @@
 """The supervised lower bound: the labelled images only."""
 
-import torch
 from torch import Tensor
 
-from medssl.losses import cross_entropy, dice_loss
+from medssl.losses import cross_entropy, dice_loss, supervised_loss
 from medssl.methods.base import Batch, Method
 from medssl.networks import Network
 
@@ -23,6 +22,9 @@ class Supervised(Method):
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Entries ``loss``, ``cross_entropy`` and ``dice``."""
         logits = self.network.deployed(batch.labeled_images)
-        ce = cross_entropy(logits, batch.labels)
-        dice = dice_loss(torch.softmax(logits.float(), 1), batch.labels)
-        return {"loss": (ce + dice) / 2, "cross_entropy": ce.detach(), "dice": dice.detach()}
+        detached = logits.detach()
+        return {
+            "loss": supervised_loss(logits, batch.labels),
+            "cross_entropy": cross_entropy(detached, batch.labels),
+            "dice": dice_loss(detached.float().softmax(1), batch.labels),
+        }

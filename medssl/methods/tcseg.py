@@ -6,32 +6,22 @@ Source: "Are We Overconfident in Models and Results for Semi-Supervised 3D Medic
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from medssl.common.draws import step_generator, torch_generator
 from medssl.common.errors import InputError, unknown_name
-from medssl.losses import Over, cross_entropy, dice_loss, negative_loss, positive_loss
+from medssl.losses import Over, cross_entropy, negative_loss, positive_loss, supervised_loss
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.mixing import centred_boxes, random_boxes
 from medssl.methods.ramps import SigmoidRamp
-from medssl.methods.tcseg_rules import (
-    Judgement,
-    MissingPrototype,
-    Pair,
-    PaperRule,
-    ReferenceRule,
-    Rule,
-    Views,
-    views_of,
-)
+from medssl.methods.tcseg_rules import RULES, Judgement, MissingPrototype, Pair, Preset, Views, views_of
 from medssl.methods.teacher import Teacher
 from medssl.networks import Network, Output
-from medssl.reliability import perturbation_region
+from medssl.reliability import Selector, perturbation_region
 
-Preset = Literal["reference", "paper"]
 Space = Literal["probability", "feature", "image"]
 
 
@@ -45,6 +35,10 @@ class TCSeg(Method):
     Args:
         network: the student, with two decoders.
         preset: see above.
+        selector: who chooses the pseudo-labels of both decoders, from the student's two views and the
+            teacher's; what it does not believe is where the perturbation region starts. None is the preset's
+            own rule, in which each decoder learns from the other one. The thresholds and tolerances below are
+            the preset's alone.
         tau: tolerance of the uncertainty axis. On the reference scale it bounds the largest difference of
             a class between two probabilities, and ``2 tau`` that of a foreground class between two
             affinities; on the paper's it bounds the L1 distance of both.
@@ -79,6 +73,7 @@ class TCSeg(Method):
         InputError: unknown preset, space or remedy, or thresholds out of order.
     """
 
+    views = ("weak",)
     teacher: Teacher
     network: Network
 
@@ -87,6 +82,7 @@ class TCSeg(Method):
         network: Network,
         *,
         preset: Preset = "reference",
+        selector: Selector | None = None,
         tau: float = 0.05,
         tau_min: float = 0.1,
         tau_max: float = 0.85,
@@ -118,24 +114,20 @@ class TCSeg(Method):
             raise InputError(
                 f"tau_min={tau_min}, tau_max={tau_max}", "out of order", "need 0 <= tau_min < tau_max <= 1"
             )
-        axes: dict[str, Any] = {
-            "tau": tau,
-            "tau_min": tau_min,
-            "tau_max": tau_max,
-            "use_confidence": use_confidence,
-            "use_uncertainty": use_uncertainty,
-        }
         self.network = network
         self.teacher = Teacher(network, alpha=alpha)
-        self.rule: Rule
-        if preset == "reference":
-            self.rule = ReferenceRule(**axes, accumulate=accumulate_calibration)
-        else:
-            self.rule = PaperRule(**axes)
+        self.rule = RULES[preset](
+            tau=tau,
+            tau_min=tau_min,
+            tau_max=tau_max,
+            use_confidence=use_confidence,
+            use_uncertainty=use_uncertainty,
+            accumulate_calibration=accumulate_calibration,
+        )
+        self.selector = selector
         self.spaces = frozenset(spaces)
         self.use_calibration = use_calibration and "feature" in self.spaces
-        default: MissingPrototype = "zero" if preset == "reference" else "fallback"
-        self.missing_prototype: MissingPrototype = missing_prototype or default
+        self.missing_prototype: MissingPrototype = missing_prototype or self.rule.missing_prototype
         self.ramp = ramp or self.rule.ramp
         self.warmup = self.rule.warmup if warmup is None else warmup
         self.pseudo_over: Over = pseudo_over
@@ -161,11 +153,11 @@ class TCSeg(Method):
         ``ramp``; the shares of unlabelled voxels that are ``positive`` and ``unreliable``.
         """
         labeled = len(batch.labels)
-        output: Output = self.network(batch.images)
+        output: Output = self.network(batch.images())
         views = self._views(output)
         with torch.no_grad():
-            teacher = self._views(self.teacher(batch.unlabeled_images))
-        judgement = self.rule.judge(views.rows(labeled), teacher)
+            teacher = self._views(self.teacher(batch.unlabeled["weak"]))
+        judgement = self._judge(views.rows(labeled), teacher)
         zero = output.logits[0].new_zeros((), dtype=torch.float32)
         pseudo = calibration = mixing = zero
         if "probability" in self.spaces:
@@ -177,7 +169,9 @@ class TCSeg(Method):
             # max and not argmax, which is ten times slower on a CPU
             targets = (teacher.p[1].max(1).indices, teacher.p[0].max(1).indices)
             mixing = self._mixing_loss(batch, targets, boxes if self.rule.pastes_boxes else region)
-        supervised = self._supervised_loss(output, batch.labels, labeled)
+        supervised = self.rule.supervised_weight * supervised_loss(
+            [logits[:labeled] for logits in output.logits], batch.labels
+        )
         ramp = self.ramp(step + 1)
         loss = supervised + ramp * (pseudo + calibration) + self.rule.mixing_weight(ramp) * mixing
         return {
@@ -192,55 +186,67 @@ class TCSeg(Method):
         }
 
     def judge(self, student: Output, teacher: Output, labeled: int) -> Judgement:
-        """What this step's rule believes of given network outputs.
+        """What the selector, or the preset's rule, believes of these network outputs.
 
         Args:
             student: outputs of all rows, labelled first.
             teacher: outputs of the unlabelled rows.
             labeled: number of labelled rows.
         """
-        return self.rule.judge(self._views(student).rows(labeled), self._views(teacher))
+        return self._judge(self._views(student).rows(labeled), self._views(teacher))
 
     @torch.no_grad()
     def pseudo_labels(self, images: Tensor) -> PseudoLabels:
         """The pseudo-labels of both decoders, by the decoder that learns from them.
 
         ``preset="reference"``: the labels of the student's other decoder; ``"paper"``: those of the teacher's
-        other decoder. There are none without the probability space. The views are the student's two
+        other decoder; a selector's are the same for both. There are none without the probability space. The
+        views are the student's two
         decoders and the teacher's. Batch statistics are those of ``images`` alone, while a training step
         normalises the student by its labelled images, too.
         """
         student, teacher = self._views(self.network(images)), self._views(self.teacher(images))
-        selections = self.rule.judge(student, teacher).selections if "probability" in self.spaces else ()
+        selections = self._judge(student, teacher).selections if "probability" in self.spaces else ()
         return PseudoLabels(
             views=(*student.p, *teacher.p),
             selections={f"decoder{own}": selection for own, selection in enumerate(selections, 1)},
+            features=_features(student, teacher),
         )
+
+    @torch.no_grad()
+    def _judge(self, student: Views, teacher: Views) -> Judgement:
+        """What may be believed of the unlabelled images."""
+        if self.selector is None:
+            return self.rule.judge(student, teacher)
+        selection = self.selector.select((*student.p, *teacher.p), features=_features(student, teacher))
+        ruled_out = selection.ruled_out
+        if ruled_out is None:
+            ruled_out = torch.zeros_like(student.p[0], dtype=torch.bool)
+        return Judgement((selection, selection), (ruled_out, ruled_out), ~selection.mask)
 
     def _views(self, output: Output) -> Views:
         features = "feature" in self.spaces
         return views_of(output, self.rule, features=features, missing=self.missing_prototype)
 
     def _pseudo_loss(self, output: Output, student: Views, judgement: Judgement, labeled: int) -> Tensor:
-        """Eq. 14 for both decoders; in the published code voxels weigh as much as their label is probable."""
+        """Eq. 14 for both decoders."""
         total = student.p[0].new_zeros(())
-        for own, (selection, ruled_out) in enumerate(
-            zip(judgement.selections, judgement.ruled_out, strict=True)
+        for own, (selection, ruled_out, weight) in enumerate(
+            zip(
+                judgement.selections,
+                judgement.ruled_out,
+                judgement.negative_weights or (None, None),
+                strict=True,
+            )
         ):
-            weighted = self.rule.weighted_pseudo_labels
             total = total + positive_loss(
                 output.logits[own][labeled:],
                 selection.labels,
                 selection.mask,
-                weight=selection.weight if weighted else None,
+                weight=selection.weight,
                 over=self.pseudo_over,
             )
-            total = total + negative_loss(
-                student.p[own],
-                ruled_out,
-                weight=student.p[1 - own].detach() if weighted else None,
-                over=self.pseudo_over,
-            )
+            total = total + negative_loss(student.p[own], ruled_out, weight=weight, over=self.pseudo_over)
         return total
 
     def _draw_regions(self, unreliable: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -248,10 +254,9 @@ class TCSeg(Method):
 
         Everything is drawn in every step, used or not, so that seeds stay comparable across ablations.
         """
-        rng = np.random.default_rng((self.seed, _rank(), step))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        rng = step_generator(self.seed, step)
         region = perturbation_region(
-            unreliable, generator=generator, allow_empty_structure=self.empty_structure
+            unreliable, generator=torch_generator(rng), allow_empty_structure=self.empty_structure
         )
         axes = (0, 1)  # the published boxes span the whole of a volume's third axis
         free = random_boxes(
@@ -269,14 +274,13 @@ class TCSeg(Method):
         Every pair has the unlabelled image inside; the published code turns every second pair round.
         Each decoder learns from the teacher's other decoder.
         """
-        pairs = min(len(batch.labels), len(batch.unlabeled_images))
+        unlabeled = batch.unlabeled["weak"]
+        pairs = min(len(batch.labels), len(unlabeled))
         from_unlabeled = region[:pairs]
         if self.rule.pastes_boxes:
             turned = torch.arange(pairs, device=region.device) % 2 == 1
             from_unlabeled = from_unlabeled ^ turned.view(pairs, *[1] * (region.ndim - 1))
-        images = torch.where(
-            from_unlabeled.unsqueeze(1), batch.unlabeled_images[:pairs], batch.labeled_images[:pairs]
-        )
+        images = torch.where(from_unlabeled.unsqueeze(1), unlabeled[:pairs], batch.labeled_images[:pairs])
         output: Output = self.network(images)
         total = images.new_zeros((), dtype=torch.float32)
         for logits, target in zip(output.logits, targets, strict=True):
@@ -284,15 +288,9 @@ class TCSeg(Method):
             total = total + cross_entropy(logits, labels)
         return total
 
-    def _supervised_loss(self, output: Output, labels: Tensor, labeled: int) -> Tensor:
-        """Eq. 1-3; the published code divides the sum over decoders by 4."""
-        total = output.logits[0].new_zeros((), dtype=torch.float32)
-        for logits in output.logits:
-            rows = logits[:labeled]
-            total = total + cross_entropy(rows, labels) + dice_loss(torch.softmax(rows.float(), 1), labels)
-        return self.rule.supervised_weight * total
 
-
-def _rank() -> int:
-    distributed = torch.distributed
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+def _features(student: Views, teacher: Views) -> tuple[Tensor, ...] | None:
+    """The embeddings of all four views; None without feature space."""
+    if student.features is None or teacher.features is None:
+        return None
+    return (*student.features, *teacher.features)

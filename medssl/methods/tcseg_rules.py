@@ -5,11 +5,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from medssl.common.errors import InputError
 from medssl.losses import calibration_loss, published_calibration_loss
 from medssl.methods.ramps import SigmoidRamp
 from medssl.networks import Output
@@ -24,6 +26,7 @@ from medssl.reliability import (
 )
 from medssl.reliability.measures import Norm
 
+Preset = Literal["reference", "paper"]
 MissingPrototype = Literal["zero", "fallback", "exclude"]
 Pair = tuple[Tensor, Tensor]
 
@@ -36,11 +39,13 @@ class Views:
         p: probabilities ``(B, K, *S)`` of decoder 1 and 2.
         q: affinities ``(B, K, *S)`` in [-1, 1] to each decoder's own prototypes; None without feature space.
         present: bool ``(B, K)`` a decoder, the classes whose affinities count; None where all do.
+        features: embeddings ``(B, C, *S)`` of decoder 1 and 2; None without feature space.
     """
 
     p: Pair
     q: Pair | None = None
     present: Pair | None = None
+    features: Pair | None = None
 
     def rows(self, start: int) -> "Views":
         """The views of the images from row ``start`` on."""
@@ -48,7 +53,9 @@ class Views:
         def cut(pair: Pair | None) -> Pair | None:
             return None if pair is None else (pair[0][start:], pair[1][start:])
 
-        return Views((self.p[0][start:], self.p[1][start:]), cut(self.q), cut(self.present))
+        return Views(
+            (self.p[0][start:], self.p[1][start:]), cut(self.q), cut(self.present), cut(self.features)
+        )
 
     def pairs(self, first: int, second: int, *, probability: bool) -> Pair | None:
         """Affinities of decoder ``first`` and what they are compared with, zero where a class does not count.
@@ -76,11 +83,14 @@ class Judgement:
         selections: pseudo-labels and their masks ``(U, *S)``, for decoder 1 and 2 as learners.
         ruled_out: bool ``(U, K, *S)``, classes that a voxel is certainly not, likewise.
         unreliable: bool ``(U, *S)``, where the perturbation region (eq. 16) starts from.
+        negative_weights: ``(U, K, *S)``, how much a class that is ruled out counts, likewise; None where all
+            count alike.
     """
 
     selections: tuple[Selection, Selection]
     ruled_out: Pair
     unreliable: Tensor
+    negative_weights: Pair | None = None
 
 
 def views_of(output: Output, rule: "Rule", *, features: bool, missing: MissingPrototype) -> Views:
@@ -91,19 +101,29 @@ def views_of(output: Output, rule: "Rule", *, features: bool, missing: MissingPr
         rule: says which voxels a prototype is averaged over.
         features: False leaves prototypes and affinities out.
         missing: what stands for the prototype of a class of which no voxel is confident.
+
+    Raises:
+        InputError: a network with another number of decoders, or without features.
     """
+    if len(output.logits) != 2:
+        raise InputError("network", f"has {len(output.logits)} decoder(s), TCSeg needs two", "use another")
+    if features and len(output.features) != 2:
+        raise InputError("network", "gives no features of its decoders", "leave 'feature' out of spaces")
     p = (torch.softmax(output.logits[0].float(), 1), torch.softmax(output.logits[1].float(), 1))
     if not features:
         return Views(p)
     with torch.no_grad():
         keep = rule.prototype_voxels(p)
     affinities, present = [], []
-    for embedding, probs, voxels in zip(output.features, p, keep, strict=True):
-        prototypes, exists = class_prototypes(embedding, probs, voxels, fallback=missing == "fallback")
-        affinities.append(prototype_affinity(embedding, prototypes))
+    for embeddings, probs, voxels in zip(output.features, p, keep, strict=True):
+        prototypes, exists = class_prototypes(embeddings, probs, voxels, fallback=missing == "fallback")
+        affinities.append(prototype_affinity(embeddings, prototypes))
         present.append(exists)
     return Views(
-        p, (affinities[0], affinities[1]), (present[0], present[1]) if missing == "exclude" else None
+        p,
+        (affinities[0], affinities[1]),
+        (present[0], present[1]) if missing == "exclude" else None,
+        (output.features[0], output.features[1]),
     )
 
 
@@ -116,6 +136,7 @@ class Rule(ABC):
     tau_max: float
     use_confidence: bool
     use_uncertainty: bool
+    accumulate_calibration: bool
 
     norm: ClassVar[Norm]
     """Of the disagreement between two views."""
@@ -126,13 +147,13 @@ class Rule(ABC):
     warmup: ClassVar[int]
     """Steps before images are mixed."""
     supervised_weight: ClassVar[float]
-    """Factor of the sum over both decoders."""
-    weighted_pseudo_labels: ClassVar[bool]
-    """Whether a voxel weighs as much as its label is probable."""
+    """Factor of the mean over cross-entropy and Dice of both decoders."""
+    missing_prototype: ClassVar[MissingPrototype]
+    """What stands for a missing prototype."""
     pastes_boxes: ClassVar[bool]
     """Whether boxes are pasted, every second pair the other way round, and not the region itself."""
 
-    @property
+    @cached_property
     def axes(self) -> DualAxis:
         """Tolerances and norm of the two axes."""
         return DualAxis(
@@ -169,20 +190,15 @@ class ReferenceRule(Rule):
     Each decoder learns from the student's other decoder, where that one is confident, both decoders agree in
     probability and, for the foreground classes, in affinity, the teacher's decoders agree in affinity, and
     the other decoder's affinity is near its own probability. For two classes this is the published code,
-    voxel for voxel.
-
-    Args:
-        accumulate: see :func:`~medssl.losses.published_calibration_loss`.
+    voxel for voxel. A pseudo-label counts as much as the other decoder holds it for probable.
     """
-
-    accumulate: bool = True
 
     norm = "max"
     feature_tolerance = 2.0  # cosines range twice as far as probabilities
     ramp = SigmoidRamp(1.0, 6000, 150)
     warmup = 100  # the published loop counts from 1 and asks for more than 100
-    supervised_weight = 0.25
-    weighted_pseudo_labels = True
+    supervised_weight = 1.0
+    missing_prototype = "zero"
     pastes_boxes = True
 
     def prototype_voxels(self, p: Pair) -> Pair:
@@ -203,8 +219,8 @@ class ReferenceRule(Rule):
     def judge(self, student: Views, teacher: Views) -> Judgement:
         """Pseudo-labels of the peer, and the region of the published code."""
         selections, ruled_out = [], []
-        for peer in (1, 0):
-            source = student.p[peer].detach()
+        one, two = student.p[0].detach(), student.p[1].detach()
+        for peer, source in ((1, two), (0, one)):
             mask = self.axes(
                 (source,),
                 probability_pairs=(student.p,),
@@ -217,7 +233,10 @@ class ReferenceRule(Rule):
             selections.append(Selection(source.max(1).indices, mask.positive, mask.confidence))
             ruled_out.append(mask.negative)
         return Judgement(
-            (selections[0], selections[1]), (ruled_out[0], ruled_out[1]), self._unreliable(student, teacher)
+            (selections[0], selections[1]),
+            (ruled_out[0], ruled_out[1]),
+            self._unreliable(student, teacher),
+            negative_weights=(two, one),
         )
 
     def _unreliable(self, student: Views, teacher: Views) -> Tensor:
@@ -241,7 +260,7 @@ class ReferenceRule(Rule):
 
     def calibration(self, views: Views) -> Tensor:
         """Mean squared errors, some of them added twice."""
-        return published_calibration_loss(*_calibrated(views), accumulate=self.accumulate)
+        return published_calibration_loss(*_calibrated(views), accumulate=self.accumulate_calibration)
 
     def mixing_weight(self, ramp: float) -> float:
         """Half, from the first mixed step on."""
@@ -261,8 +280,8 @@ class PaperRule(Rule):
     feature_tolerance = 1.0
     ramp = SigmoidRamp(1.0, 0)
     warmup = 0
-    supervised_weight = 1.0
-    weighted_pseudo_labels = False
+    supervised_weight = 4.0  # the sum of four terms
+    missing_prototype = "fallback"
     pastes_boxes = False
 
     def prototype_voxels(self, p: Pair) -> Pair:
@@ -289,6 +308,9 @@ class PaperRule(Rule):
     def mixing_weight(self, ramp: float) -> float:
         """As every unlabelled loss."""
         return ramp
+
+
+RULES: dict[Preset, type[Rule]] = {"reference": ReferenceRule, "paper": PaperRule}
 
 
 def _foreground(*pairs: Pair | None) -> list[Pair]:

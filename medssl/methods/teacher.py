@@ -49,9 +49,9 @@ class Teacher(nn.Module):
     def update(self, student: nn.Module, step: int) -> None:
         """Move towards the student after optimiser step number ``step`` (from 0)."""
         alpha = min(1 - 1 / (step + 1), self.alpha)
-        mine: list[Tensor] = list(self.network.parameters())
-        theirs: list[Tensor] = list(student.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - alpha)
+        averaged: list[Tensor] = list(self.network.parameters())
+        latest: list[Tensor] = list(student.parameters())
+        torch._foreach_lerp_(averaged, latest, 1 - alpha)
         if self.buffers_from == "copy":
             for buffer, source in zip(self.network.buffers(), student.buffers(), strict=True):
                 buffer.copy_(source)

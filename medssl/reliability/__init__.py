@@ -3,9 +3,14 @@
 from medssl.reliability.measures import confidence, disagreement, entropy, mean_view
 from medssl.reliability.perturbation import perturbation_region
 from medssl.reliability.prototypes import class_prototypes, prototype_affinity
-from medssl.reliability.selectors.base import Selection, Selector
-from medssl.reliability.selectors.dual_axis import DualAxis, DualAxisReliability, Quadrants
-from medssl.reliability.selectors.threshold import ConfidenceThreshold
+from medssl.reliability.selectors import (
+    ConfidenceThreshold,
+    DualAxis,
+    DualAxisReliability,
+    Quadrants,
+    Selection,
+    Selector,
+)
 
 __all__ = [
     "ConfidenceThreshold",

@@ -130,9 +130,9 @@ def _hook(roots: Tensor, touching: Sequence[tuple[int, Tensor]], index: Tensor) 
         length = roots.shape[axis] - 1
         low, high = roots.narrow(axis, 0, length), roots.narrow(axis, 1, length)
         foreign = joined & (low != high)
-        for here, there in ((0, high), (1, low)):
-            side = lowest.narrow(axis, here, length)
-            side.copy_(torch.minimum(side, torch.where(foreign, there, none)))
+        for offset, neighbours in ((0, high), (1, low)):
+            side = lowest.narrow(axis, offset, length)
+            side.copy_(torch.minimum(side, torch.where(foreign, neighbours, none)))
     roots, lowest, index = roots.flatten(), lowest.flatten(), index.flatten()
     # Voxels inside a piece report to themselves: thousands of atomic writes to one root would queue.
     report_to = torch.where(lowest < none, roots, index)

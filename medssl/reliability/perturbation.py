@@ -80,10 +80,10 @@ def perturbation_region(
     if unreliable.device.type != "cpu":
         return close_dilate_keep_largest(unreliable, structures, closing=closing, min_voxels=min_voxels)
     region = torch.empty_like(unreliable)
-    for mask, structure, found in zip(unreliable, structures, region, strict=True):
+    for mask, structure, largest in zip(unreliable, structures, region, strict=True):
         closed = ndimage.binary_closing(mask.numpy(), structure=np.ones((closing,) * mask.ndim, bool))
         dilated = ndimage.binary_dilation(closed, structure=structure.numpy())
-        found.copy_(torch.from_numpy(_largest_component(dilated, min_voxels)))
+        largest.copy_(torch.from_numpy(_largest_component(dilated, min_voxels)))
     return region
 
 

@@ -76,9 +76,10 @@ class SemiSupervisedTrainer(Trainer):
     Args:
         device: where to train.
         max_epochs: epochs in all, those of an earlier part of the run included.
-        train_data_loader: batches ``{"image": (L + U, C, *S), "label": (L, *S)}``, labelled rows first. If
-            its ``batch_sampler`` has an attribute ``start``, this is set to the number of completed steps
-            whenever an iteration over the loader begins.
+        train_data_loader: batches as :func:`~medssl.data.two_stream_loader` gives them: ``image``
+            ``(L, C, *S)``, ``label`` ``(L, *S)``, ``unlabeled`` with the method's views ``(U, C, *S)`` by name
+            and perhaps ``valid`` ``(U, *S)``. If its ``batch_sampler`` has an attribute ``start``, this is set
+            to the number of completed steps whenever an iteration over the loader begins.
         method: what to train; moved to the device.
         optimizer: over ``method.network``'s parameters.
         steps_per_epoch: optimiser steps in an epoch.
@@ -103,7 +104,7 @@ class SemiSupervisedTrainer(Trainer):
         *,
         device: torch.device | str,
         max_epochs: int,
-        train_data_loader: Iterable[Mapping[str, Tensor]],
+        train_data_loader: Iterable[Mapping[str, Any]],
         method: Method,
         optimizer: torch.optim.Optimizer,
         steps_per_epoch: int,
@@ -172,18 +173,27 @@ class SemiSupervisedTrainer(Trainer):
         self.state.epoch = step // self.state.epoch_length
         self._rng = rng
 
-    def prepare(self, batchdata: Mapping[str, Tensor]) -> Batch:
+    def prepare(self, batchdata: Mapping[str, Any]) -> Batch:
         """A loader's batch as a :class:`~medssl.methods.Batch` on the device.
 
         Raises:
-            ValueError: fewer images than labels.
+            ValueError: not as many images as labels, or a view of the method that the loader does not make.
         """
         images, labels = (self._to_device(batchdata[key]) for key in ("image", "label"))
-        if len(images) < len(labels):
+        if len(images) != len(labels):
+            raise ValueError(f"image and label must have as many rows, got {len(images)} and {len(labels)}")
+        views, valid = batchdata.get("unlabeled", {}), batchdata.get("valid")
+        missing = [view for view in self.method.views if view not in views]
+        if missing:
             raise ValueError(
-                f"image must hold the labelled rows first: {len(images)} rows, {len(labels)} labels"
+                f"the loader must make the method's views={self.method.views}, missing {missing}"
             )
-        return Batch(images[: len(labels)], labels, images[len(labels) :])
+        return Batch(
+            images,
+            labels,
+            {view: self._to_device(views[view]) for view in self.method.views},
+            None if valid is None else self._to_device(valid),
+        )
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, MetaTensor):
@@ -195,7 +205,7 @@ class SemiSupervisedTrainer(Trainer):
         """The precision that training steps run in."""
         return autocast(self.state.device, self.precision)
 
-    def _iteration(self, engine: Any, batchdata: Mapping[str, Tensor]) -> dict[str, float]:
+    def _iteration(self, engine: Any, batchdata: Mapping[str, Any]) -> dict[str, float]:
         step = self.state.iteration - 1
         batch = self.prepare(batchdata)
         self.method.train()

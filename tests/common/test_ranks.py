@@ -82,7 +82,7 @@ def test_gradients_are_averaged(both):
         def training_step(self, batch, step):
             halves = [self.pair[step * 2], self.pair[step * 2 + 1]]
             losses = [
-                Plain.training_step(self, Batch(h["image"][:2], h["label"], h["image"][2:]), step)["loss"]
+                Plain.training_step(self, Batch(h["image"], h["label"], h["unlabeled"]), step)["loss"]
                 for h in halves
             ]
             return {"loss": sum(losses) / 2}

@@ -10,7 +10,7 @@ from medssl.common.errors import InputError
 from medssl.evaluation.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
 from medssl.methods import PseudoLabels
 from medssl.metrics import selection_quality
-from medssl.reliability import ConfidenceThreshold, Selection
+from medssl.reliability import ConfidenceThreshold, Selection, Selector
 from medssl.training.checkpointer import Checkpointer
 from medssl.training.checkpoints import restore
 from tests.training import tiny
@@ -154,8 +154,8 @@ def test_cases_with_hidden_labels():
 
 
 def test_any_selector_can_be_compared():
-    class Every:
-        def select(self, views):
+    class Every(Selector):
+        def select(self, views, *, features=None):
             labels = views[0].argmax(1)
             return Selection(labels, torch.ones_like(labels, dtype=torch.bool))
 
@@ -164,3 +164,20 @@ def test_any_selector_can_be_compared():
     counts = handler.measure(trainer)
     assert counts["every"].compute().coverage == 1
     assert np.isnan(counts["every"].compute().npv)
+
+
+def test_a_selector_is_shown_the_features_of_the_views():
+    class ByFeature(Selector):
+        def select(self, views, *, features=None):
+            labels = views[0].argmax(1)
+            return Selection(labels, features[0][:, 0] > 0)
+
+    class WithFeatures(Pseudo):
+        def pseudo_labels(self, images):
+            pseudo = super().pseudo_labels(images)
+            return PseudoLabels(pseudo.views, pseudo.selections, features=(images, images))
+
+    trainer = trained(epochs=1, method=WithFeatures(tiny.TinyNet()))
+    counts = quality("q.csv", selectors={"sign": ByFeature()}).measure(trainer)
+    positive = np.mean([float((case["image"] > 0).float().mean()) for case in hidden()])
+    assert counts["sign"].compute().coverage == pytest.approx(positive)

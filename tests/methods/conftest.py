@@ -13,7 +13,7 @@ def make_batch(labeled=2, unlabeled=2, shape=(32, 16, 16), classes=2, seed=0) ->
     shift = torch.rand(count, 1, 1, 1, generator=generator) * 0.5
     labels = (position + shift).floor().clamp(0, classes - 1).long().expand(count, *shape).contiguous()
     images = labels.float().unsqueeze(1) + 0.2 * torch.randn(count, 1, *shape, generator=generator)
-    return Batch(images[:labeled], labels[:labeled], images[labeled:])
+    return Batch(images[:labeled], labels[:labeled], {"weak": images[labeled:]})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from .conftest import make_batch
 def test_unlabeled_images_are_not_looked_at(batch):
     network = VNet(width=2, dropout=0.0)
     poisoned = Batch(
-        batch.labeled_images, batch.labels, torch.full_like(batch.unlabeled_images, float("nan"))
+        batch.labeled_images, batch.labels, {"weak": torch.full_like(batch.unlabeled["weak"], float("nan"))}
     )
     method = Supervised(network)
     torch.testing.assert_close(

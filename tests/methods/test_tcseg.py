@@ -92,7 +92,7 @@ def test_total_is_the_weighted_sum_that_the_table_states(preset, batch):
 def test_supervised_loss_is_the_sum_over_decoders(preset, share, batch, network):
     method = TCSeg(network, preset=preset).eval()
     with torch.no_grad():
-        logits = network(batch.images).logits
+        logits = network(batch.images()).logits
         expected = sum(
             cross_entropy(v[:2], batch.labels) + dice_loss(v[:2].softmax(1), batch.labels) for v in logits
         )
@@ -146,7 +146,7 @@ def test_reference_pastes_both_ways_and_paper_one_way(batch, network):
     region = torch.zeros(2, 32, 16, 16, dtype=torch.bool)
     region[:, 4:9] = True
     targets = (torch.zeros(2, 32, 16, 16, dtype=torch.long),) * 2
-    labeled, unlabeled = batch.labeled_images[:, 0], batch.unlabeled_images[:, 0]
+    labeled, unlabeled = batch.labeled_images[:, 0], batch.unlabeled["weak"][:, 0]
     for preset in PRESETS:
         TCSeg(network, preset=preset)._mixing_loss(batch, targets, region)
         mixed = inputs[-1][:, 0]
@@ -158,7 +158,7 @@ def test_reference_pastes_both_ways_and_paper_one_way(batch, network):
 def test_poisoned_hidden_labels_change_nothing(batch):
     """The batch has no place for a label of an unlabelled image; extra label rows must not be read."""
     with pytest.raises(TypeError):
-        Batch(batch.labeled_images, batch.labels, batch.unlabeled_images, unlabeled_labels=batch.labels)
+        Batch(batch.labeled_images, batch.labels, batch.unlabeled, unlabeled_labels=batch.labels)
     method = trained("reference", **AT_FULL_WEIGHT)
     states = []
     for _ in range(2):
@@ -249,7 +249,7 @@ def test_step_is_bit_identical_for_the_same_seed(batch):
 
 def test_predict_is_the_first_decoder(batch, network):
     method = TCSeg(network).eval()
-    torch.testing.assert_close(method(batch.images), network(batch.images).logits[0])
+    torch.testing.assert_close(method(batch.images()), network(batch.images()).logits[0])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -258,7 +258,7 @@ def test_without_feature_space_embeddings_are_not_looked_at(preset, batch):
     options = {"tau": 0.5, "tau_min": 0.45, "tau_max": 0.55, **AT_FULL_WEIGHT}
     method = trained(preset, spaces=("probability", "image"), **options).eval()
     whole = trained(preset, **options).eval()
-    output, teacher = method.network(batch.images), method.teacher(batch.unlabeled_images)
+    output, teacher = method.network(batch.images()), method.teacher(batch.unlabeled["weak"])
     poisoned = [Output(o.logits, tuple(f * float("nan") for f in o.features)) for o in (output, teacher)]
     clean, dirty = method.judge(output, teacher, 2), method.judge(*poisoned, 2)
     assert torch.equal(clean.unreliable, dirty.unreliable)
@@ -281,7 +281,7 @@ def test_the_calibration_loss_alone_can_be_dropped(preset, batch):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_calibration_is_over_labelled_and_unlabelled_images(preset, batch):
     method = trained(preset, **AT_FULL_WEIGHT).eval()
-    views = method._views(method.network(batch.images))
+    views = method._views(method.network(batch.images()))
     parts = method.training_step(batch, 1)
     torch.testing.assert_close(parts["calibration"], method.rule.calibration(views).detach())
     assert abs(parts["calibration"] - method.rule.calibration(views.rows(2)).item()) > 1e-4
@@ -340,7 +340,7 @@ def test_refuses_wrong_options_in_one_line(wrong, hint, network):
 def test_pseudo_labels_are_those_that_a_step_trains_on(preset, batch):
     """In eval mode, where a batch does not change its images' statistics, a step and the accessor agree."""
     method = trained(preset, tau=0.5, **AT_FULL_WEIGHT).eval()
-    found = method.pseudo_labels(batch.unlabeled_images)
+    found = method.pseudo_labels(batch.unlabeled["weak"])
     assert list(found.selections) == ["decoder1", "decoder2"]
     masks = torch.stack([selection.mask for selection in found.selections.values()])
     assert 0 < masks.float().mean() < 1
@@ -359,7 +359,7 @@ def test_pseudo_labels_are_those_that_a_step_trains_on(preset, batch):
 def test_switches_reach_the_pseudo_labels(preset, batch):
     def share(**options):
         method = trained(preset, **{"tau": 0.2, **AT_FULL_WEIGHT, **options}).eval()
-        found = method.pseudo_labels(batch.unlabeled_images).selections
+        found = method.pseudo_labels(batch.unlabeled["weak"]).selections
         return [float(selection.mask.float().mean()) for selection in found.values()]
 
     for both, one, other in zip(
@@ -374,7 +374,7 @@ def test_the_supervised_method_has_none(batch):
     from medssl.methods import Supervised
     from medssl.networks import VNet
 
-    assert Supervised(VNet(width=2)).pseudo_labels(batch.unlabeled_images) is None
+    assert Supervised(VNet(width=2)).pseudo_labels(batch.unlabeled["weak"]) is None
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_mixed_images_losses_and_gradients_are_equal_to_rounding(case, monkeypat
     monkeypatch.setattr(case.method, "teacher", Answers(case.teacher))
     monkeypatch.setattr(case.method, "_draw_regions", lambda unreliable, step: (unreliable, box))
     parts = case.method.training_step(
-        Batch(images[:2], labels, images[2:]), step=case.scalars["iteration"] - 1
+        Batch(images[:2], labels, {"weak": images[2:]}), step=case.scalars["iteration"] - 1
     )
     assert torch.equal(network.inputs[1], case["mixed_images"])
     for name in ("loss", "mixing", "ramp"):

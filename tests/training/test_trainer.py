@@ -25,6 +25,8 @@ class Layers(nn.Sequential):
 class Plain(Method):
     """No random numbers: a convolution, a teacher, two losses."""
 
+    views = ("weak",)
+
     def __init__(self, network=None):
         super().__init__()
         self.network = network or Layers(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 2, 1))
@@ -34,7 +36,8 @@ class Plain(Method):
     def training_step(self, batch, step):
         self.steps.append(step)
         loss = F.cross_entropy(self.network(batch.labeled_images).float(), batch.labels)
-        away = (self.network(batch.unlabeled_images) - self.teacher(batch.unlabeled_images)).square().mean()
+        unlabeled = batch.unlabeled["weak"]
+        away = (self.network(unlabeled) - self.teacher(unlabeled)).square().mean()
         return {"loss": loss + away, "away": away.detach()}
 
     def after_step(self, step):
@@ -50,7 +53,9 @@ def batches(number=6, scale=1.0):
     made = []
     for _ in range(number):
         image = scale * torch.randn(4, 1, 4, 4, 4, generator=generator)
-        made.append({"image": image, "label": (image[:2, 0] > 0).long()})
+        made.append(
+            {"image": image[:2], "label": (image[:2, 0] > 0).long(), "unlabeled": {"weak": image[2:]}}
+        )
     return made
 
 
@@ -76,7 +81,7 @@ def loop(method, data, *, lr=0.1, optimizer=torch.optim.SGD, dtype=None, clip=No
     parameters = list(method.network.parameters())
     losses, rates = [], []
     for step, item in enumerate(data):
-        batch = Batch(item["image"][:2], item["label"], item["image"][2:])
+        batch = Batch(item["image"], item["label"], item["unlabeled"])
         rates.append(lr * 0.5 ** (step // 2) if schedule else lr)
         optimizer.param_groups[0]["lr"] = rates[-1]
         optimizer.zero_grad()
@@ -109,7 +114,9 @@ def test_bf16_learns_on_maps_of_side_two_what_float32_learns():
     network = nn.Sequential(
         nn.Conv3d(1, 16, 3, padding=1), nn.Conv3d(16, 16, 3, padding=1), nn.Conv3d(16, 2, 1)
     )
-    data = [{name: tensor[..., :2, :, :] for name, tensor in batches(1)[0].items()}]
+    item = batches(1)[0]
+    data = [{name: item[name][..., :2, :, :] for name in ("image", "label")}]
+    data[0]["unlabeled"] = {"weak": item["unlabeled"]["weak"][..., :2, :, :]}
     changes = []
     for precision in ("off", "bf16"):
         method = Plain(copy.deepcopy(network))
@@ -162,21 +169,33 @@ def test_steps_are_counted_from_zero_over_all_epochs():
     assert method.steps == method.after == list(range(6))
 
 
-def test_the_batch_is_split_into_labelled_and_unlabelled_rows():
+def test_a_batch_holds_the_views_of_the_method_alone_as_plain_tensors():
     item = batches(1)[0]
-    wrapped = {"image": MetaTensor(item["image"]), "label": MetaTensor(item["label"])}
-    batch = make(Plain(), batches()).prepare(wrapped)
-    assert torch.equal(batch.labeled_images, item["image"][:2])
-    assert torch.equal(batch.unlabeled_images, item["image"][2:])
+    views = {"weak": MetaTensor(item["unlabeled"]["weak"]), "strong1": torch.zeros(2, 1, 4, 4, 4)}
+    valid = torch.rand(2, 4, 4, 4) > 0.5
+    loaded = {
+        "image": MetaTensor(item["image"]),
+        "label": MetaTensor(item["label"]),
+        "unlabeled": views,
+        "valid": valid,
+    }
+    batch = make(Plain(), batches()).prepare(loaded)
+    assert torch.equal(batch.labeled_images, item["image"])
     assert torch.equal(batch.labels, item["label"])
-    assert not any(isinstance(t, MetaTensor) for t in (batch.labeled_images, batch.labels))
+    assert list(batch.unlabeled) == ["weak"]
+    assert torch.equal(batch.unlabeled["weak"], item["unlabeled"]["weak"])
+    assert torch.equal(batch.valid, valid)
+    assert torch.equal(batch.images(), torch.cat([item["image"], item["unlabeled"]["weak"]]))
+    assert not any(isinstance(t, MetaTensor) for t in (batch.images(), batch.labels))
 
 
-def test_more_labels_than_images_are_refused():
-    with pytest.raises(ValueError, match="1 rows, 2 labels"):
-        make(Plain(), batches()).prepare(
-            {"image": torch.zeros(1, 1, 4, 4, 4), "label": torch.zeros(2, 4, 4, 4)}
-        )
+def test_as_many_images_as_labels_and_every_view_are_asked_for():
+    trainer, item = make(Plain(), batches()), batches(1)[0]
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        trainer.prepare(item | {"image": item["image"][:1]})
+    for unlabeled in ({}, {"strong1": item["image"]}):
+        with pytest.raises(ValueError, match=r"missing .'weak'"):
+            trainer.prepare(item | {"unlabeled": unlabeled})
 
 
 @pytest.mark.parametrize(
@@ -190,8 +209,10 @@ def test_more_labels_than_images_are_refused():
 def test_channels_last_turns_weights_teacher_and_images(layer, image, layout):
     method = Plain(layer)
     trainer = make(method, [], channels_last=True)
-    batch = trainer.prepare({"image": image, "label": torch.zeros(2, *image.shape[2:], dtype=torch.long)})
-    for tensor in (method.network.weight, method.teacher.network.weight, batch.labeled_images):
+    labels = torch.zeros(3, *image.shape[2:], dtype=torch.long)
+    batch = trainer.prepare({"image": image, "label": labels, "unlabeled": {"weak": image}})
+    weights = (method.network.weight, method.teacher.network.weight)
+    for tensor in (*weights, batch.labeled_images, batch.unlabeled["weak"], batch.images()):
         assert tensor.is_contiguous(memory_format=layout)
 
 

@@ -44,6 +44,8 @@ class TinyNet(nn.Sequential):
 class Tiny(Method):
     """Cross-entropy, and consistency with a teacher under noise from every global generator."""
 
+    views = ("weak",)
+
     def __init__(self, network, *, noise=0.1):
         super().__init__()
         self.network, self.teacher, self.noise = network, Teacher(network, alpha=0.9), noise
@@ -51,8 +53,9 @@ class Tiny(Method):
     def training_step(self, batch, step):
         supervised = F.cross_entropy(self.network(batch.labeled_images), batch.labels.long())
         shift = self.noise * (random.random() + float(np.random.rand()))
-        noisy = batch.unlabeled_images + self.noise * torch.randn_like(batch.unlabeled_images) + shift
-        target = self.teacher(batch.unlabeled_images)
+        unlabeled = batch.unlabeled["weak"]
+        noisy = unlabeled + self.noise * torch.randn_like(unlabeled) + shift
+        target = self.teacher(unlabeled)
         consistency = F.mse_loss(self.network(noisy), target)
         ramp = min(1.0, step / 10)
         return {

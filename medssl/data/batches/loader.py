@@ -1,4 +1,8 @@
-"""From cached cases to training batches."""
+"""From cached cases to training batches: labelled rows, and views of unlabelled ones by name.
+
+The view ``"weak"`` is a case under the augmentation. Every other, such as ``"strong1"``, is an intensity
+transform of that same patch with draws of its own.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -9,14 +13,22 @@ from monai.data import MetaTensor
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from medssl.common.errors import InputError, find_input_error
+from medssl.common.draws import seed_of
+from medssl.common.errors import InputError, find_input_error, unknown_name
+from medssl.common.ranks import rank
 from medssl.data.batches.augmentation import SQUARE_KEY
 from medssl.data.batches.sampling import Draw, TwoStreamBatchSampler
 
 Augmentation = Callable[[dict[str, Any]], Any]
+Row = dict[str, Tensor]
+TwoStreamBatch = dict[str, Any]
+
+WEAK = "weak"
+STRONG = "strong"
+"""The name of every other view begins so."""
 
 
-class SeededDataset(Dataset[dict[str, Tensor] | InputError]):
+class SeededDataset(Dataset[Row | InputError]):
     """Cases under random transforms that are seeded per draw.
 
     With one seed for each draw a batch does not depend on what was drawn before it, in this process or in
@@ -26,61 +38,102 @@ class SeededDataset(Dataset[dict[str, Tensor] | InputError]):
         dataset: preprocessed cases: dictionaries with ``image`` ``(C, *S)`` and, where labelled, ``label``
             ``(1, *S)``, such as ``monai.data.CacheDataset`` gives.
         augmentation: MONAI transform of such a dictionary that gives one dictionary; None for none.
+        views: those of an unlabelled case, ``"weak"`` and names that begin with ``"strong"``.
+        strong: random transform of a dictionary with the weak view as ``image``, of its intensities alone;
+            drawn anew for each strong view.
+        valid: whether unlabelled cases say which voxels are image. The augmentation then moves a map of ones
+            in the place of the label, which it pads with 0.
+
+    Raises:
+        InputError: an unknown view, or a strong one without ``strong``.
     """
 
     def __init__(
-        self, dataset: Sequence[Mapping[str, Any]], augmentation: Augmentation | None = None
+        self,
+        dataset: Sequence[Mapping[str, Any]],
+        augmentation: Augmentation | None = None,
+        *,
+        views: Sequence[str] = (WEAK,),
+        strong: Augmentation | None = None,
+        valid: bool = False,
     ) -> None:
-        """Keep both."""
-        self.dataset = dataset
-        self.augmentation = augmentation
+        """Check the views; nothing is loaded yet."""
+        for view in views:
+            if view != WEAK and not view.startswith(STRONG):
+                raise unknown_name("view", view, (WEAK, STRONG))
+            if view != WEAK and strong is None:
+                raise InputError(
+                    f"view {view!r}",
+                    "there is no strong augmentation",
+                    "give one, or a method without this view",
+                )
+        self.dataset, self.augmentation = dataset, augmentation
+        self.views, self.strong, self.valid = tuple(views), strong, valid
 
     def __len__(self) -> int:
         """Number of cases."""
         return len(self.dataset)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Tensor] | InputError:
+    def __getitem__(self, draw: Draw) -> Row | InputError:
         """One augmented case.
 
         Args:
             draw: index of the case and seed of its random transforms.
 
         Returns:
-            ``image`` float32 ``(C, *S)`` and, where the case has one, ``label`` int64 ``(*S)``; plain
-            tensors. In a worker process an :class:`InputError` is returned instead of raised, because torch
-            would turn it into a ``RuntimeError`` on the way; :class:`TwoStreamLoader` raises it.
+            Plain tensors. Of a labelled case: ``image`` float32 ``(C, *S)`` and ``label`` int64 ``(*S)``; of
+            another: every view, float32 ``(C, *S)``, and, where asked for, ``valid`` bool ``(*S)``. In a
+            worker process an :class:`InputError` is returned instead of raised, because torch would turn it
+            into a ``RuntimeError`` on the way; :class:`TwoStreamLoader` raises it.
         """
         try:
-            return self._augmented(*draw)
+            return self._row(*draw)
         except Exception as error:
-            found = find_input_error(error)
-            if found is None:
+            fault = find_input_error(error)
+            if fault is None:
                 raise
             if get_worker_info() is not None:
-                return found
-            raise found from error
+                return fault
+            raise fault from error
 
-    def _augmented(self, index: int, seed: int) -> dict[str, Tensor]:
+    def _row(self, index: int, seed: int) -> Row:
         case = self.dataset[index]
         # A new dictionary of plain tensors: the cache stays as it is, and no affine is tracked in vain.
         item: dict[str, Any] = {key: _plain(case[key]) for key in ("image", "label") if key in case}
         item[SQUARE_KEY] = _square_in_plane(case["image"])
-        if self.augmentation is not None:
-            set_random_state = getattr(self.augmentation, "set_random_state", None)
-            if set_random_state is not None:
-                set_random_state(seed=seed)
-            item = self.augmentation(item)
-            if not isinstance(item, dict):
-                raise ValueError(f"augmentation must give one dictionary, got {type(item).__name__}")
-        result = {"image": _plain(item["image"]).to(torch.float32).contiguous()}
-        if "label" in item:
-            result["label"] = _plain(item["label"])[0].to(torch.int64).contiguous()
-        return result
+        labeled = "label" in item
+        if self.valid and not labeled:
+            item["label"] = torch.ones_like(item["image"][:1])
+        item = _transformed(self.augmentation, item, seed)
+        weak = _plain(item["image"]).to(torch.float32).contiguous()
+        if labeled:
+            return {"image": weak, "label": _plain(item["label"])[0].to(torch.int64).contiguous()}
+        row = {view: weak if view == WEAK else self._strong(weak, seed_of(seed, view)) for view in self.views}
+        if self.valid:
+            row["valid"] = _plain(item["label"])[0] > 0
+        return row
+
+    def _strong(self, weak: Tensor, seed: int) -> Tensor:
+        image = _transformed(self.strong, {"image": weak.clone()}, seed)["image"]
+        return _plain(image).to(torch.float32).contiguous()
+
+
+def _transformed(transform: Augmentation | None, item: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The item under a random transform of that seed."""
+    if transform is None:
+        return item
+    set_random_state = getattr(transform, "set_random_state", None)
+    if set_random_state is not None:
+        set_random_state(seed=seed)
+    transformed = transform(item)
+    if not isinstance(transformed, dict):
+        raise ValueError(f"augmentation must give one dictionary, got {type(transformed).__name__}")
+    return transformed
 
 
 def collate_two_stream(
     items: Sequence[Mapping[str, Tensor] | InputError], *, labeled_rows: int | None = None
-) -> dict[str, Tensor] | InputError:
+) -> TwoStreamBatch | InputError:
     """Stack rows of which the first have labels.
 
     Args:
@@ -88,8 +141,9 @@ def collate_two_stream(
         labeled_rows: how many rows must carry a label; not checked by default.
 
     Returns:
-        ``image`` ``(L + U, C, *S)`` and ``label`` ``(L, *S)``; an :class:`InputError` among the rows is
-        handed through.
+        ``image`` ``(L, C, *S)``, ``label`` ``(L, *S)`` and ``unlabeled``, each view ``(U, C, *S)`` by its
+        name; ``valid`` ``(U, *S)`` where a voxel of these rows is padding. An :class:`InputError` among the
+        rows is handed through.
 
     Raises:
         ValueError: a row without a label stands before one with a label, the number of labels is not
@@ -100,21 +154,30 @@ def collate_two_stream(
         if isinstance(item, InputError):
             return item
         rows.append(item)
-    labels = [row["label"] for row in rows if "label" in row]
-    if not labels or any("label" not in row for row in rows[: len(labels)]):
+    count = sum("label" in row for row in rows)
+    labeled, unlabeled = rows[:count], rows[count:]
+    if not labeled or any("label" not in row for row in labeled):
         raise ValueError(f"labelled rows must come first, got {['label' in row for row in rows]}")
-    if labeled_rows is not None and len(labels) != labeled_rows:
-        raise ValueError(f"{labeled_rows} rows may carry a label, got {len(labels)}")
-    shapes = {tuple(row["image"].shape) for row in rows}
-    if len(shapes) > 1 or any(label.shape != rows[0]["image"].shape[1:] for label in labels):
+    if labeled_rows is not None and count != labeled_rows:
+        raise ValueError(f"{labeled_rows} rows may carry a label, got {count}")
+    columns = [name for name in (unlabeled[0] if unlabeled else ()) if name != "valid"]
+    images = [row["image"] for row in labeled] + [row[name] for row in unlabeled for name in columns]
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1 or any(row["label"].shape != images[0].shape[1:] for row in labeled):
         raise ValueError(f"rows differ in shape, got images {sorted(shapes)}: crop or pad to one patch size")
-    return {"image": torch.stack([row["image"] for row in rows]), "label": torch.stack(labels)}
+    batch: TwoStreamBatch = {name: torch.stack([row[name] for row in labeled]) for name in ("image", "label")}
+    batch["unlabeled"] = {name: torch.stack([row[name] for row in unlabeled]) for name in columns}
+    if unlabeled and "valid" in unlabeled[0]:
+        valid = torch.stack([row["valid"] for row in unlabeled])
+        if not valid.all():
+            batch["valid"] = valid
+    return batch
 
 
-class TwoStreamLoader(DataLoader[dict[str, Tensor]]):
+class TwoStreamLoader(DataLoader[TwoStreamBatch]):
     """A torch ``DataLoader`` that raises the :class:`InputError` of a worker as what it is."""
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[TwoStreamBatch]:  # type: ignore[override]
         """Batches of :func:`collate_two_stream`."""
         for batch in super().__iter__():
             if isinstance(batch, InputError):
@@ -129,6 +192,9 @@ def two_stream_loader(
     *,
     num_labeled: int,
     augmentation: Augmentation | None = None,
+    views: Sequence[str] = (WEAK,),
+    strong: Augmentation | None = None,
+    valid: bool = False,
     labeled_per_batch: int = 2,
     unlabeled_per_batch: int = 2,
     seed: int = 0,
@@ -144,29 +210,42 @@ def two_stream_loader(
         dataset: preprocessed cases, the labelled ones first.
         num_labeled: how many of them are labelled.
         augmentation: random MONAI transform of one case, or None.
+        views: those of an unlabelled row that the method wants; none for no unlabelled row at all.
+        strong: random MONAI transform of intensities that makes the strong views; see :class:`SeededDataset`.
+        valid: whether batches say which voxels of the unlabelled rows are padding.
         labeled_per_batch: labelled rows of a batch.
-        unlabeled_per_batch: unlabelled rows of a batch; 0 for supervised training.
+        unlabeled_per_batch: unlabelled rows of a batch.
         seed: seed of order and augmentation.
         num_workers: processes that augment; 0 for none.
         start: step of the first batch.
+
+    Raises:
+        InputError: a view that cannot be made, or views of no row.
     """
+    views = tuple(views)
+    if views and unlabeled_per_batch == 0:
+        raise InputError(
+            "unlabeled_per_batch=0",
+            "the method learns from unlabelled images",
+            "give at least 1, or another method",
+        )
     sampler = TwoStreamBatchSampler(
         num_labeled,
         len(dataset) - num_labeled,
         labeled_per_batch=labeled_per_batch,
-        unlabeled_per_batch=unlabeled_per_batch,
+        unlabeled_per_batch=unlabeled_per_batch if views else 0,
         seed=seed,
         start=start,
     )
     return TwoStreamLoader(
-        SeededDataset(dataset, augmentation),  # type: ignore[arg-type]
+        SeededDataset(dataset, augmentation, views=views, strong=strong, valid=valid),  # type: ignore[arg-type]
         batch_sampler=sampler,  # type: ignore[arg-type]
         collate_fn=partial(collate_two_stream, labeled_rows=labeled_per_batch),
         num_workers=num_workers,
         persistent_workers=False,  # the stream is endless: workers start once, and end with the iterator
         pin_memory=torch.cuda.is_available(),
         # Its own generator, so that making workers draws nothing from torch's global state.
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(seed + rank()),
     )
 
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
+
+from medssl.common import ranks
+from medssl.common.draws import generator, seed_of
 
 Draw = tuple[int, int]
 """Index into the data set and the seed of this draw's random transforms."""
@@ -28,8 +30,8 @@ class TwoStreamBatchSampler(Sampler[list[Draw]]):
         labeled_per_batch: labelled rows of a batch, on each rank.
         unlabeled_per_batch: unlabelled rows of a batch, on each rank; 0 for supervised training.
         seed: seed of permutations and of item seeds.
-        rank: this process among ``world_size``; from ``torch.distributed`` where it is initialised, else 0.
-        world_size: number of processes; likewise, else 1.
+        rank: this process among ``world_size``; that of the process group by default.
+        world_size: number of processes; likewise.
         start: step of the first batch; set it to the number of completed steps to resume.
 
     Raises:
@@ -49,11 +51,8 @@ class TwoStreamBatchSampler(Sampler[list[Draw]]):
         start: int = 0,
     ) -> None:
         """Check the numbers; nothing is drawn yet."""
-        distributed = dist.is_available() and dist.is_initialized()
-        self.rank = rank if rank is not None else dist.get_rank() if distributed else 0
-        self.world_size = (
-            world_size if world_size is not None else dist.get_world_size() if distributed else 1
-        )
+        self.rank = ranks.rank() if rank is None else rank
+        self.world_size = ranks.world_size() if world_size is None else world_size
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be in [0, world_size), got {self.rank} of {self.world_size}")
         if seed < 0 or start < 0:
@@ -69,7 +68,7 @@ class TwoStreamBatchSampler(Sampler[list[Draw]]):
         self.num_labeled, self.num_unlabeled = num_labeled, num_unlabeled
         self.labeled_per_batch, self.unlabeled_per_batch = labeled_per_batch, unlabeled_per_batch
         self.seed, self.start = seed, start
-        self._last: dict[str, tuple[int, NDArray[np.int64]]] = {}
+        self._latest: dict[str, tuple[int, NDArray[np.int64]]] = {}  # pass and its permutation
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Batches from ``start`` on, without end."""
@@ -93,14 +92,12 @@ class TwoStreamBatchSampler(Sampler[list[Draw]]):
             pass_number, place = divmod(position, total)
             index = int(self._permutation(stream, pass_number, total)[place])
             # The position in the walk is new in every pass and on every rank, and so is the seed.
-            entropy = np.random.SeedSequence((self.seed, STREAMS[stream], 1, position))
-            drawn.append((index, int(entropy.generate_state(1)[0])))
+            drawn.append((index, seed_of(self.seed, STREAMS[stream], 1, position)))
         return drawn
 
     def _permutation(self, stream: str, pass_number: int, total: int) -> NDArray[np.int64]:
-        known = self._last.get(stream)
-        if known is None or known[0] != pass_number:
-            rng = np.random.default_rng((self.seed, STREAMS[stream], 0, pass_number))
-            known = (pass_number, rng.permutation(total))
-            self._last[stream] = known
-        return known[1]
+        latest = self._latest.get(stream)
+        if latest is None or latest[0] != pass_number:
+            order = generator(self.seed, STREAMS[stream], 0, pass_number).permutation(total)
+            latest = self._latest[stream] = (pass_number, order)
+        return latest[1]

@@ -110,7 +110,8 @@ def run_draws(count: int, group: Group, method: str, *, resamples: int, seed: in
 
 def _draws(count: int, resamples: int, seed: int, *purpose: object) -> NDArray[np.int64]:
     # Seeded by the purpose: a method more in a table changes no other's interval.
-    return generator(seed, *digest("\x1f".join(map(str, purpose)))[:16]).integers(0, count, (resamples, count))
+    entropy = digest("\x1f".join(map(str, purpose)))[:16]
+    return generator(seed, *entropy).integers(0, count, (resamples, count))
 
 
 def resample_runs(

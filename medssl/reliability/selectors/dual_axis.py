@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from medssl.reliability.measures import Norm, check_norm, disagreement, mean_view
-from medssl.reliability.selectors.base import Selection
+from medssl.reliability.prototypes import class_prototypes, prototype_affinity
+from medssl.reliability.selectors.base import Selection, Selector
 
 Pair = tuple[Tensor, Tensor]
 
@@ -66,8 +67,7 @@ class DualAxisReliability:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DualAxis:
+class DualAxis(Selector):
     """Dual-axis reliability (TCSeg eq. 6-8, 11-13 and the set inside eq. 16), for any number of classes.
 
     A voxel is *confident* where ``C = max_k mean_m p_m(k) >= tau_max``. It is *certain* where every pair
@@ -92,26 +92,36 @@ class DualAxis:
         ValueError: where an argument is outside its range.
     """
 
-    tau: float = 0.05
-    tau_min: float = 0.1
-    tau_max: float = 0.85
-    feature_tau: float | None = None
-    norm: Norm = "l1"
-    use_confidence: bool = True
-    use_uncertainty: bool = True
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        tau: float = 0.05,
+        tau_min: float = 0.1,
+        tau_max: float = 0.85,
+        feature_tau: float | None = None,
+        norm: Norm = "l1",
+        use_confidence: bool = True,
+        use_uncertainty: bool = True,
+    ) -> None:
         """Check the ranges."""
-        if not self.tau > 0:
-            raise ValueError(f"tau must be above 0, got {self.tau}")
-        if self.feature_tau is not None and not self.feature_tau > 0:
-            raise ValueError(f"feature_tau must be above 0 or None, got {self.feature_tau}")
-        if not 0 <= self.tau_min < self.tau_max <= 1:
+        super().__init__()
+        if not tau > 0:
+            raise ValueError(f"tau must be above 0, got {tau}")
+        if feature_tau is not None and not feature_tau > 0:
+            raise ValueError(f"feature_tau must be above 0 or None, got {feature_tau}")
+        if not 0 <= tau_min < tau_max <= 1:
             raise ValueError(
-                f"tau_min and tau_max must satisfy 0 <= tau_min < tau_max <= 1, "
-                f"got {self.tau_min} and {self.tau_max}"
+                f"tau_min and tau_max must satisfy 0 <= tau_min < tau_max <= 1, got {tau_min} and {tau_max}"
             )
-        check_norm(self.norm)
+        check_norm(norm)
+        self.tau, self.tau_min, self.tau_max = tau, tau_min, tau_max
+        self.feature_tau = tau if feature_tau is None else feature_tau
+        self.norm: Norm = norm
+        self.use_confidence, self.use_uncertainty = use_confidence, use_uncertainty
+
+    def extra_repr(self) -> str:
+        """Tolerances and thresholds."""
+        return f"tau={self.tau}, tau_min={self.tau_min}, tau_max={self.tau_max}, norm={self.norm!r}"
 
     @torch.no_grad()
     def __call__(
@@ -139,8 +149,7 @@ class DualAxis:
         mean = mean_view(views)
         top = mean.amax(1)
         uncertainty = torch.zeros_like(top)
-        feature_tau = self.tau if self.feature_tau is None else self.feature_tau
-        for pairs, tau in ((probability_pairs, self.tau), (feature_pairs, feature_tau)):
+        for pairs, tau in ((probability_pairs, self.tau), (feature_pairs, self.feature_tau)):
             # A divisor that is a tensor: CUDA multiplies by the reciprocal of a plain number, and then
             # a disagreement of exactly tau could come out above 1.
             tolerance = top.new_full((), tau)
@@ -164,10 +173,23 @@ class DualAxis:
         )
 
     @torch.no_grad()
-    def select(self, views: Sequence[Tensor]) -> Selection:
-        """As a selector: the positive voxels, where every two of the views are compared.
+    def select(self, views: Sequence[Tensor], *, features: Sequence[Tensor] | None = None) -> Selection:
+        """As a selector: the positive and negative voxels, where every two of the views are compared.
 
-        With a single view nothing can disagree, and confidence alone decides.
+        With features every two of their affinities to the class prototypes are compared as well. A prototype
+        is the mean over the voxels of its class whose mean view is confident (eq. 10), or over all of its
+        class where there is none. With a single view nothing can disagree, and confidence alone decides.
         """
-        found = self(views, probability_pairs=list(combinations(views, 2)))
-        return Selection(mean_view(views).max(1).indices, found.positive)
+        mean = mean_view(views)
+        affinities = []
+        if features is not None:
+            keep = mean.amax(1) >= self.tau_max
+            for embeddings, probs in zip(features, views, strict=True):
+                prototypes, _ = class_prototypes(embeddings, probs, keep, fallback=True)
+                affinities.append(prototype_affinity(embeddings, prototypes))
+        judged = self(
+            views,
+            probability_pairs=list(combinations(views, 2)),
+            feature_pairs=list(combinations(affinities, 2)),
+        )
+        return Selection(mean.max(1).indices, judged.positive, ruled_out=judged.negative)

@@ -8,10 +8,14 @@ from monai.data import CacheDataset, Dataset, MetaTensor, PersistentDataset
 from monai.transforms import (
     Compose,
     Flipd,
+    Lambdad,
     NormalizeIntensityd,
+    RandAdjustContrastd,
+    RandFlipd,
     RandGaussianNoised,
     RandRotate90d,
     RandSpatialCropd,
+    SpatialPadd,
 )
 
 from medssl.common.errors import InputError
@@ -59,22 +63,32 @@ def take(loader, count):
     return list(islice(loader, count))
 
 
+def tensors(batch):
+    """Every tensor of a batch by its name."""
+    return {name: value for name, value in batch.items() if name != "unlabeled"} | {
+        f"unlabeled/{view}": images for view, images in batch["unlabeled"].items()
+    }
+
+
 def same(one, two):
     return len(one) == len(two) and all(
-        a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-        for a, b in zip(one, two, strict=True)
+        a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+        for a, b in zip(map(tensors, one), map(tensors, two), strict=True)
     )
 
 
-def test_batch_holds_all_images_and_the_labels_of_the_first_rows(cached):
+def test_batch_holds_labelled_rows_and_the_weak_view_of_the_others(cached):
     batch = take(
         two_stream_loader(cached, num_labeled=3, augmentation=augmentation(), unlabeled_per_batch=3), 1
     )[0]
-    assert batch["image"].shape == (5, 1, 6, 6, 4)
-    assert batch["label"].shape == (2, 6, 6, 4)
-    assert batch["image"].dtype == torch.float32
+    assert {name: tuple(value.shape) for name, value in tensors(batch).items()} == {
+        "image": (2, 1, 6, 6, 4),
+        "label": (2, 6, 6, 4),
+        "unlabeled/weak": (3, 1, 6, 6, 4),
+    }
+    assert batch["image"].dtype == batch["unlabeled"]["weak"].dtype == torch.float32
     assert batch["label"].dtype == torch.int64
-    assert not any(isinstance(value, MetaTensor) for value in batch.values())
+    assert not any(isinstance(value, MetaTensor) for value in tensors(batch).values())
 
 
 def test_image_and_label_are_moved_alike(items):
@@ -82,7 +96,7 @@ def test_image_and_label_are_moved_alike(items):
     loaded = CacheDataset(items, LoadCased(KEYS), progress=False)
     chain = Compose(augmentation().transforms[:-1])
     for batch in take(two_stream_loader(loaded, num_labeled=3, augmentation=chain), 5):
-        assert torch.equal(batch["label"], (batch["image"][:2, 0] > 0).long())
+        assert torch.equal(batch["label"], (batch["image"][:, 0] > 0).long())
 
 
 def test_same_batches_with_workers_and_after_resuming(cached):
@@ -127,9 +141,10 @@ def test_caches_on_disk_and_in_memory_give_the_same_batches(items, cached, tmp_p
 
 def test_supervised_loader_and_no_augmentation(items):
     loaded = CacheDataset(items[:3], LoadCased(KEYS), progress=False)
-    batch = take(two_stream_loader(loaded, num_labeled=3, labeled_per_batch=3, unlabeled_per_batch=0), 1)[0]
+    batch = take(two_stream_loader(loaded, num_labeled=3, labeled_per_batch=3, views=()), 1)[0]
     assert batch["image"].shape == (3, 1, 10, 9, 5)
     assert batch["label"].shape == (3, 10, 9, 5)
+    assert batch["unlabeled"] == {}
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -141,9 +156,8 @@ def test_fault_of_a_file_arrives_as_what_it_is(items, num_workers):
 
 
 def row(*, label, shape=(4, 4, 4)):
-    return {"image": torch.zeros(1, *shape)} | (
-        {"label": torch.zeros(shape, dtype=torch.int64)} if label else {}
-    )
+    image = torch.zeros(1, *shape)
+    return {"image": image, "label": torch.zeros(shape, dtype=torch.int64)} if label else {"weak": image}
 
 
 def test_label_on_an_unlabeled_row_is_refused():
@@ -178,3 +192,116 @@ def test_seed_decides_the_draw(cached):
     assert torch.equal(one["image"], again["image"])
     assert not torch.equal(one["image"], other["image"])
     assert len(dataset) == 7
+
+
+VIEWS = ("weak", "strong1", "strong2")
+
+
+def strong():
+    return Compose([RandGaussianNoised("image", prob=1.0, std=0.5), RandAdjustContrastd("image", prob=0.5)])
+
+
+def with_views(cached, views=VIEWS, **options):
+    options = {"augmentation": augmentation(), "strong": strong(), "seed": 5} | options
+    return two_stream_loader(cached, num_labeled=3, views=views, **options)
+
+
+def test_views_are_those_that_are_asked_for_and_no_other(cached):
+    for views in (("weak",), ("strong1",), VIEWS):
+        batch = take(with_views(cached, views), 1)[0]
+        assert tuple(batch["unlabeled"]) == views
+        assert all(images.shape == (2, 1, 6, 6, 4) for images in batch["unlabeled"].values())
+
+
+def test_strong_views_change_the_weak_patch_each_in_its_own_way(cached):
+    batches = take(with_views(cached), 6)
+    for batch in batches:
+        weak, one, two = (batch["unlabeled"][view] for view in VIEWS)
+        for first, second in ((weak, one), (weak, two), (one, two)):
+            assert (first != second).flatten(1).any(1).all()
+    noise = torch.stack([batch["unlabeled"]["strong1"] - batch["unlabeled"]["weak"] for batch in batches])
+    assert len({tuple(row.flatten().tolist()) for row in noise.flatten(0, 1)}) == 12
+
+    shift = Lambdad("image", lambda image: image + 100)
+    shifted = take(with_views(cached, ("weak", "strong1"), strong=shift), 1)[0]["unlabeled"]
+    assert torch.equal(shifted["strong1"], shifted["weak"] + 100)
+
+
+def test_a_strong_view_leaves_labelled_rows_and_the_weak_view_as_they_were(cached):
+    for plain, batch in zip(take(with_views(cached, ("weak",)), 4), take(with_views(cached), 4), strict=True):
+        kept = {name: value for name, value in tensors(batch).items() if "strong" not in name}
+        assert same([plain], [kept | {"unlabeled": {"weak": kept.pop("unlabeled/weak")}}])
+
+
+def test_a_view_is_the_same_whatever_the_workers_the_start_and_the_other_views(cached):
+    whole = take(with_views(cached), 6)
+    assert same(whole, take(with_views(cached, num_workers=2), 6))
+    assert same(whole[4:], take(with_views(cached, start=4), 2))
+    alone = take(with_views(cached, ("strong2",)), 6)
+    for batch, single in zip(whole, alone, strict=True):
+        assert torch.equal(batch["unlabeled"]["strong2"], single["unlabeled"]["strong2"])
+    other = take(with_views(cached, seed=6), 6)
+    assert not same(whole, other)
+
+
+def test_only_asked_for_views_cost_a_transform(cached):
+    calls = []
+
+    def counted(item):
+        calls.append(item)
+        return item
+
+    take(with_views(cached, ("weak",), strong=counted), 3)
+    assert not calls
+    take(with_views(cached, ("weak", "strong1"), strong=counted), 3)
+    assert len(calls) == 6  # two unlabelled rows, never a labelled one
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"views": ("weak", "strong1"), "strong": None}, "view 'strong1': there is no strong augmentation"),
+        ({"views": ("waek",)}, "did you mean 'weak'"),
+        ({"unlabeled_per_batch": 0}, "unlabeled_per_batch=0: the method learns from unlabelled images"),
+    ],
+)
+def test_a_view_that_cannot_be_made_is_refused_in_one_line(cached, options, words):
+    with pytest.raises(InputError, match=words) as refused:
+        with_views(cached, **{"views": ("weak",)} | options)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [(12, 9, 5), (10, 9, 5)])
+def test_valid_marks_padding_where_there_is_any(items, size):
+    """Images are 10 x 9 x 5, all above 0 once shifted: padding is what is 0."""
+    shifted = CacheDataset(
+        items, Compose([LoadCased(KEYS), Lambdad("image", lambda x: x + 50)]), progress=False
+    )
+    both = {"keys": KEYS, "allow_missing_keys": True}
+    chain = Compose([SpatialPadd(**both, spatial_size=size), RandFlipd(**both, prob=0.5, spatial_axis=0)])
+    loader = two_stream_loader(shifted, num_labeled=3, augmentation=chain, valid=True)
+    plain = two_stream_loader(shifted, num_labeled=3, augmentation=chain)
+    for batch, without in zip(take(loader, 4), take(plain, 4), strict=True):
+        valid = batch.pop("valid", None)
+        assert same([batch], [without])
+        if size == (10, 9, 5):
+            assert valid is None
+        else:
+            assert valid.dtype == torch.bool
+            assert torch.equal(valid, batch["unlabeled"]["weak"][:, 0] > 0)
+            assert 0 < valid.float().mean() < 1
+
+
+def test_views_of_images_in_2d():
+    images = [torch.rand(3, 8, 8) for _ in range(5)]
+    cases = [
+        {"image": image} | ({"label": image[:1] > 0.5} if i < 2 else {}) for i, image in enumerate(images)
+    ]
+    crop = RandSpatialCropd(KEYS, roi_size=(5, 5), random_size=False, allow_missing_keys=True)
+    loader = two_stream_loader(cases, num_labeled=2, augmentation=crop, views=VIEWS, strong=strong())
+    batch = take(loader, 1)[0]
+    assert {name: tuple(value.shape) for name, value in tensors(batch).items()} == {
+        "image": (2, 3, 5, 5),
+        "label": (2, 5, 5),
+        **{f"unlabeled/{view}": (2, 3, 5, 5) for view in VIEWS},
+    }

@@ -132,9 +132,10 @@ def test_every_list_feeds_the_loader_and_works_without_a_label(datalist, text):
     cached = CacheDataset(items, Compose(parse(text, "preprocessing")), num_workers=2, progress=False)
     loader = two_stream_loader(cached, num_labeled=2, augmentation=parse(AUGMENTATION, "augmentation"))
     batch = next(iter(loader))
-    assert batch["image"].shape == (4, 1, 12, 12, 8)
     assert batch["label"].shape == (2, 12, 12, 8)
-    assert torch.isfinite(batch["image"]).all()
+    for images in (batch["image"], batch["unlabeled"]["weak"]):
+        assert images.shape == (2, 1, 12, 12, 8)
+        assert torch.isfinite(images).all()
 
 
 def test_prediction_goes_back_to_the_stored_grid(datalist):
