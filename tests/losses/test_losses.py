@@ -13,6 +13,7 @@ from medssl.losses import (
     one_hot,
     positive_loss,
     published_calibration_loss,
+    supervised_loss,
 )
 
 
@@ -155,3 +156,38 @@ def test_calibration_detaches_nothing():
         leaves = [v.clone().requires_grad_() for v in (*p, *q)]
         loss(*pairs_of(leaves[:2], leaves[2:])).backward()
         assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
+def test_supervised_loss_is_the_mean_of_cross_entropy_and_dice_over_decoders():
+    (one, labels), (two, _) = random_case(), random_case(seed=1)
+    labels[0, :2] = 255
+    terms = [cross_entropy(v, labels) + dice_loss(v.softmax(1), labels) for v in (one, two)]
+    torch.testing.assert_close(supervised_loss(one, labels), terms[0] / 2)
+    torch.testing.assert_close(supervised_loss([one], labels), terms[0] / 2)
+    torch.testing.assert_close(supervised_loss((one, two), labels), sum(terms) / 4)
+    assert supervised_loss(one.bfloat16(), labels).dtype == torch.float32
+
+
+def everything(logits, labels):
+    """Every loss of one case."""
+    probs, other = logits.softmax(1), logits.flip(1).softmax(1)
+    mask, pairs = labels > 0, probs < 0.2
+    views = pairs_of((probs, other), (logits.tanh(), other))
+    return {
+        "cross-entropy": cross_entropy(logits, labels),
+        "dice": dice_loss(probs, labels),
+        "supervised": supervised_loss([logits, other], labels),
+        "positive": positive_loss(logits, labels, mask, probs[:, 0]),
+        "negative": negative_loss(probs, pairs, other),
+        "calibration": calibration_loss(*views),
+        "published calibration": published_calibration_loss(*views),
+    }
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_an_image_equals_a_volume_with_one_slice(classes):
+    logits, labels = random_case(classes, (7, 6))
+    flat, deep = everything(logits, labels), everything(logits.unsqueeze(-1), labels.unsqueeze(-1))
+    for name, loss in flat.items():
+        assert loss > 0
+        torch.testing.assert_close(loss, deep[name], msg=name)

@@ -1,12 +1,11 @@
 import pytest
 import torch
 
-from medssl import methods
-from medssl.common.errors import InputError
 from medssl.methods import Batch, Supervised
 from medssl.networks import VNet
 
 from .conftest import make_batch
+from .two_decoders import TwoDecoders
 
 
 def test_unlabeled_images_are_not_looked_at(batch):
@@ -40,8 +39,10 @@ def test_a_tiny_model_overfits_a_tiny_batch(classes):
     assert (method.eval()(batch.labeled_images).argmax(1) == batch.labels).float().mean() > 0.9
 
 
-def test_methods_are_found_by_name_and_the_nearest_is_suggested():
-    assert methods.get("supervised") is Supervised
-    assert methods.names() == ["supervised", "tcseg"]
-    with pytest.raises(InputError, match="did you mean 'tcseg'"):
-        methods.get("tcsegg")
+def test_the_deployed_path_of_any_network_is_trained(batch):
+    network = TwoDecoders()
+    method = Supervised(network)
+    method.training_step(batch, 0)["loss"].backward()
+    trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name in dict(network.named_parameters()) if ".0." in name}
+    torch.testing.assert_close(method.predict(batch.images()), network(batch.images()).logits[0])

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from medssl.common.errors import InputError
-from medssl.losses import cross_entropy, dice_loss
+from medssl.losses import cross_entropy, dice_loss, negative_loss, positive_loss
 from medssl.methods import Batch, SigmoidRamp, TCSeg
 from medssl.networks import DualDecoderVNet, Output
+from medssl.reliability import ConfidenceThreshold, DualAxis, Selection, Selector
 
 from .conftest import make_batch
+from .two_decoders import TwoDecoders
 
 PRESETS = ["reference", "paper"]
 AT_FULL_WEIGHT = {"ramp": SigmoidRamp(1.0, 0), "warmup": 0}
@@ -393,3 +395,99 @@ def test_schedules_longer_than_the_training_are_warned_of(options, expected):
     warnings = TCSeg(DualDecoderVNet(width=2), **options).schedule_warnings(50)
     assert [line.split(":")[0].split(",")[0] for line in warnings] == expected
     assert all("\n" not in line for line in warnings)
+
+
+class Weighted(Selector):
+    """A selector that uses all that a selection can hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = None
+
+    def select(self, views, *, features=None):
+        self.shown = views, features
+        mean = torch.stack(list(views)).mean(0)
+        top = mean.max(1)
+        return Selection(top.indices, top.values > 0.6, weight=top.values, ruled_out=mean < 0.3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_selector_takes_the_place_of_the_presets_rule(preset, batch):
+    selector = Weighted()
+    method = trained(preset, selector=selector, **AT_FULL_WEIGHT).eval()
+    student, teacher = method.network(batch.images()), method.teacher(batch.unlabeled["weak"])
+    judgement = method.judge(student, teacher, labeled=2)
+    views, features = selector.shown
+    for shown, expected in zip(views, (*student.logits, *teacher.logits), strict=True):
+        torch.testing.assert_close(shown, expected[-2:].softmax(1))
+    for shown, expected in zip(features, (*student.features, *teacher.features), strict=True):
+        assert torch.equal(shown, expected[-2:])
+    selection = selector.select(views)
+    assert 0 < selection.mask.float().mean() < 1
+    for own in range(2):
+        assert torch.equal(judgement.selections[own].labels, selection.labels)
+        assert torch.equal(judgement.selections[own].mask, selection.mask)
+        assert torch.equal(judgement.ruled_out[own], selection.ruled_out)
+    assert torch.equal(judgement.unreliable, ~selection.mask)
+
+    parts = method.training_step(batch, 1)
+    expected = sum(
+        positive_loss(logits[2:], selection.labels, selection.mask, selection.weight)
+        + negative_loss(logits[2:].softmax(1), selection.ruled_out)
+        for logits in student.logits
+    )
+    torch.testing.assert_close(parts["pseudo"], expected.detach())
+    assert parts["unreliable"] == (~selection.mask).float().mean()
+    found = method.pseudo_labels(batch.unlabeled["weak"])
+    assert all(torch.equal(s.mask, selection.mask) for s in found.selections.values())
+    assert len(found.features) == len(found.views)
+
+
+def test_a_selector_that_rules_nothing_out_has_no_negative_loss(batch):
+    method = trained("reference", selector=ConfidenceThreshold(0.6), **AT_FULL_WEIGHT).eval()
+    output = method.network(batch.images())
+    judgement = method.judge(output, method.teacher(batch.unlabeled["weak"]), labeled=2)
+    assert not torch.stack(judgement.ruled_out).any()
+    (selection, _) = judgement.selections
+    expected = sum(positive_loss(v[2:], selection.labels, selection.mask) for v in output.logits)
+    torch.testing.assert_close(method.training_step(batch, 1)["pseudo"], expected.detach())
+
+
+def test_without_feature_space_a_selector_is_shown_no_features(batch):
+    selector = Weighted()
+    trained("reference", selector=selector, spaces=("probability",)).training_step(batch, 1)
+    assert selector.shown[1] is None
+
+
+def test_the_papers_rule_is_the_dual_axis_selector_where_student_and_teacher_agree(batch):
+    """With equal outputs the pairs within a model, which the rule compares, are all pairs."""
+    options = {"tau": 0.3, "tau_min": 0.4, "tau_max": 0.6}
+    method = trained("paper", **options).eval()
+    output = method.network(batch.images())
+    unlabeled = Output(tuple(v[2:] for v in output.logits), tuple(v[2:] for v in output.features))
+    own = method.judge(output, unlabeled, labeled=2)
+    chosen = trained("paper", selector=DualAxis(**options)).judge(output, unlabeled, labeled=2)
+    assert 0 < chosen.unreliable.float().mean() < 1
+    assert torch.equal(own.unreliable, chosen.unreliable)
+    for one, two in zip(own.selections, chosen.selections, strict=True):
+        assert torch.equal(one.mask, two.mask)
+        assert torch.equal(one.labels[one.mask], two.labels[one.mask])
+    assert all(torch.equal(one, two) for one, two in zip(own.ruled_out, chosen.ruled_out, strict=True))
+    assert own.ruled_out[0].any()
+
+
+def test_a_network_without_two_decoders_or_their_features_is_refused_in_one_line(batch):
+    class Cut(TwoDecoders):
+        def __init__(self, decoders, features):
+            super().__init__()
+            self.kept = decoders, features
+
+        def forward(self, x):
+            output = super().forward(x)
+            return Output(output.logits[: self.kept[0]], output.features[: self.kept[1]])
+
+    with pytest.raises(InputError, match=r"1 decoder\(s\), TCSeg needs two"):
+        TCSeg(Cut(1, 1)).training_step(batch, 0)
+    with pytest.raises(InputError, match="leave 'feature' out of spaces"):
+        TCSeg(Cut(2, 0)).training_step(batch, 0)
+    assert TCSeg(Cut(2, 0), spaces=("probability", "image")).training_step(batch, 0)["loss"].isfinite()

@@ -28,6 +28,7 @@ def whole_engine(features: torch.Tensor, logits: torch.Tensor) -> None:
     """Everything a training step calls, forwards and backwards."""
     views = [logits.softmax(1), (0.9 * logits).softmax(1)]
     keep = DualAxis().select(views).mask & ConfidenceThreshold(0.5).select(views).mask
+    keep &= DualAxis().select(views, features=[features, features]).mask
     prototypes, present = class_prototypes(features, views[0], keep)
     affinity = prototype_affinity(features, prototypes)
     found = DualAxis()(views, probability_pairs=[(views[0], views[1])], feature_pairs=[(views[0], affinity)])

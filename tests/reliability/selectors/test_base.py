@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from medssl.reliability import ConfidenceThreshold, DualAxis, Selector
+from medssl.reliability import (
+    ConfidenceThreshold,
+    DualAxis,
+    Selector,
+    class_prototypes,
+    prototype_affinity,
+)
 
 SELECTORS = [ConfidenceThreshold(0.95), DualAxis(tau=0.3)]
 
@@ -26,6 +32,7 @@ def test_every_selector_labels_every_voxel_and_believes_some(selector, count, sh
     assert torch.equal(selection.labels, torch.stack(views).mean(0).argmax(1))
     assert 0 < selection.mask.float().mean() < 1
     assert selection.weight is None
+    assert selection.ruled_out is None or selection.ruled_out.shape == views[0].shape
     assert not selection.labels.requires_grad
 
 
@@ -36,6 +43,8 @@ def test_permuting_classes_permutes_the_labels_and_leaves_the_mask(selector):
     selection, permuted = selector.select(views), selector.select([view[:, order] for view in views])
     assert torch.equal(order[permuted.labels], selection.labels)
     assert torch.equal(permuted.mask, selection.mask)
+    if selection.ruled_out is not None:
+        assert torch.equal(permuted.ruled_out, selection.ruled_out[:, order])
 
 
 def test_the_threshold_itself_is_believed():
@@ -67,3 +76,59 @@ def test_dual_axis_believes_a_single_view_by_its_confidence_alone():
 def test_a_threshold_outside_its_range_is_refused(threshold):
     with pytest.raises(ValueError, match=f"threshold must be in .* got {threshold}"):
         ConfidenceThreshold(threshold)
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_an_image_is_selected_like_a_volume_with_one_slice(selector):
+    views = random_views(3, 3, (6, 5))
+    features = [torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    flat = selector.select(views, features=features)
+    deep = selector.select([v.unsqueeze(-1) for v in views], features=[f.unsqueeze(-1) for f in features])
+    assert torch.equal(deep.labels.squeeze(-1), flat.labels)
+    assert torch.equal(deep.mask.squeeze(-1), flat.mask)
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_dual_axis_selects_what_it_judges_of_all_pairs(features):
+    views = [view.detach() for view in random_views(3, 3, (8, 8))]
+    embeddings = [
+        torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(7)) + 0.05 * i for i in range(3)
+    ]
+    axis = DualAxis(tau=0.3, feature_tau=0.6, tau_max=0.8)
+    keep = torch.stack(views).mean(0).amax(1) >= 0.8
+    affinities = [
+        prototype_affinity(embedding, class_prototypes(embedding, view, keep, fallback=True)[0])
+        for embedding, view in zip(embeddings, views, strict=True)
+    ]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    judged = axis(
+        views,
+        probability_pairs=[(views[a], views[b]) for a, b in pairs],
+        feature_pairs=[(affinities[a], affinities[b]) for a, b in pairs] if features else [],
+    )
+    selection = axis.select(views, features=embeddings if features else None)
+    assert torch.equal(selection.mask, judged.positive)
+    assert torch.equal(selection.ruled_out, judged.negative)
+    assert 0 < selection.mask.float().mean() < 1
+    assert selection.ruled_out.any()
+
+
+def test_dual_axis_distrusts_views_whose_features_disagree():
+    agree = torch.tensor([[0.99, 0.01], [0.01, 0.99]]).T.unsqueeze(0).repeat(1, 1, 4)
+    one = torch.nn.functional.one_hot(agree.argmax(1), 2).movedim(-1, 1).float()
+    two = one.clone()
+    two[..., 0] = two[..., 1]  # to the second view's eyes the first voxel is of the other class
+    axis = DualAxis(tau=0.1, feature_tau=0.5)
+    assert axis.select([agree, agree], features=[one, one]).mask.all()
+    assert axis.select([agree, agree], features=[one, two]).mask[0].tolist() == [False] + [True] * 7
+
+
+def test_a_view_without_its_features_is_refused():
+    views = random_views(2, 3, (4, 4))
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        DualAxis().select(views, features=[torch.zeros(2, 4, 4, 4)])
+
+
+def test_a_selector_says_how_it_is_set():
+    assert repr(ConfidenceThreshold(0.9)) == "ConfidenceThreshold(0.9)"
+    assert "tau=0.1" in repr(DualAxis(tau=0.1))
