@@ -53,6 +53,7 @@ def supervised_loss(logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor
     Returns:
         A float32 scalar.
     """
-    decoders = [logits] if isinstance(logits, Tensor) else logits
-    terms = [cross_entropy(one, labels) + dice_loss(one.float().softmax(1), labels) for one in decoders]
-    return torch.stack(terms).mean() / 2
+    terms = []
+    for decoder in [logits] if isinstance(logits, Tensor) else logits:
+        terms += [cross_entropy(decoder, labels), dice_loss(decoder.float().softmax(1), labels)]
+    return sum(terms, labels.new_zeros((), dtype=torch.float32)) / len(terms)
