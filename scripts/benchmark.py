@@ -29,7 +29,7 @@ from medssl.common.precision import autocast
 from medssl.inference.deployable import deployable
 from medssl.inference.sliding_window import SlidingWindowProbabilities
 from medssl.methods import Batch, SigmoidRamp, TCSeg
-from medssl.metrics import segmentation_scores
+from medssl.metrics import MaskPair
 from medssl.networks import DualDecoderVNet, VNet
 
 CHANNELS_LAST = torch.channels_last_3d
@@ -224,8 +224,9 @@ def metrics(arguments: argparse.Namespace) -> None:
         )
 
     def ours() -> tuple[float, ...]:
-        scores = segmentation_scores(pred, ref, spacing)
-        return scores.dice, scores.hausdorff95, scores.asd, scores.assd
+        masks = MaskPair(pred, ref, spacing)
+        distances = masks.surfaces
+        return masks.dice, distances.hausdorff95, distances.asd, distances.assd
 
     worst = max(abs(a - b) for a, b in zip(theirs(), ours(), strict=True))
     times = interleaved({"medpy": theirs, "medssl": ours}, arguments.repeats)

@@ -28,7 +28,8 @@ def add_report(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from medssl.protocol.report.build import make_report, write_report
+    from medssl.protocol.report.build import make_report
+    from medssl.protocol.report.files import write_report
 
     report = make_report(
         arguments.runs,
@@ -53,13 +54,15 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _print_place(report: Any, place: Any) -> None:
-    from medssl.protocol.report.text_tables import heading, number, records
+    from medssl.metrics.table import find_metric
+    from medssl.protocol.report.rows import records
 
+    metric = find_metric(report.metric)
     summary = report.frames["summary"]
     chosen = summary["metric"].eq(report.metric) & summary["dataset"].eq(place.dataset)
     rows = records(summary[chosen & summary["labeled"].eq(place.labeled)])
     width = max(len(name) for name in place.settings)
-    print(f"\n{place.name}: {heading(report.metric, place.unit)}, {report.subset} cases")
+    print(f"\n{place.name}: {metric.heading(place.unit)}, {report.subset} cases")
     titles = ("checkpoint", "runs", "median", "best run", "mean", "std", "IQM", "95%")
     print(f"  {'':<{width}}  " + "".join(f"{title:>11}" for title in titles))
     for setting in place.settings:
@@ -67,6 +70,6 @@ def _print_place(report: Any, place: Any) -> None:
             oracle = row["checkpoint"] == "best" and "test-oracle" in row["selection"]
             cells = [row["checkpoint"] + (" (oracle)" if oracle else ""), str(row["runs"])]
             names = ("median", "best_run", "mean", "std", "iqm")
-            cells += [number(report.metric, row[name]).replace("\N{EN DASH}", "-") for name in names]
-            low, high = (number(report.metric, row[name]) for name in ("iqm_low", "iqm_high"))
+            cells += [metric.text(row[name]).replace("\N{EN DASH}", "-") for name in names]
+            low, high = (metric.text(row[name]) for name in ("iqm_low", "iqm_high"))
             print(f"  {setting:<{width}}  " + "".join(f"{c:>11}" for c in cells) + f"  {low} to {high}")

@@ -15,7 +15,7 @@ from medssl.common.errors import InputError, unknown_name
 from medssl.common.files import write_text
 from medssl.data.corruptions import VOLUME_CORRUPTIONS, CorruptVolumed
 from medssl.data.reading.loading import LoadCased
-from medssl.evaluation.scans import foreground_box
+from medssl.evaluation.case_metrics import foreground_box
 from medssl.inference.predictor import Predictor
 from medssl.metrics import ReliabilityMetrics, dice
 
@@ -75,19 +75,18 @@ def measure_cell(
     pooled = ReliabilityMetrics(predictor.num_classes)
     scores: list[float] = []
     for item in tqdm(items, desc=f"{name} {severity or ''}".strip(), unit="case", leave=False):
-        wanted = {key: item[key] for key in ("case", "image", "roi") if key in item}
-        loaded = Compose(steps)(wanted)
+        unlabeled = {key: item[key] for key in ("case", "image", "roi") if key in item}
+        loaded = Compose(steps)(unlabeled)
         affine = np.asarray(loaded["image"].meta["original_affine"], np.float64)
-        ready = Compose(rest)(loaded)["image"]
-        found = predictor(ready)
+        prediction = predictor(Compose(rest)(loaded)["image"])
         truth = reference({"label": item["label"]})["label"][0].numpy()
-        scores += [dice(found.labels, truth, label=k) for k in range(1, predictor.num_classes)]
+        scores += [dice(prediction.labels, truth, label=k) for k in range(1, predictor.num_classes)]
         box: tuple[slice, ...] = (slice(None),) * 3
         if margin is not None:
-            box = foreground_box(found.labels, truth, margin / np.linalg.norm(affine[:3, :3], axis=0))
-        if found.probabilities is None:
+            box = foreground_box(prediction.labels, truth, margin / np.linalg.norm(affine[:3, :3], axis=0))
+        if prediction.probabilities is None:
             raise ValueError("predictor must be made with keep_probabilities=True")
-        probs = torch.from_numpy(found.probabilities[(slice(None), *box)].astype(np.float32))
+        probs = torch.from_numpy(prediction.probabilities[(slice(None), *box)].astype(np.float32))
         pooled.update(probs, truth[box].astype(np.int64))
     values = pooled.compute()
     return {"dice": sum(scores) / len(scores), **{k: values[k] for k in MEASURES[1:]}}

@@ -9,17 +9,16 @@ from medssl.metrics.calibration import (
     adaptive_calibration_error,
     expected_calibration_error,
 )
-from medssl.metrics.reliability_summary import RELIABILITY_NAMES, ReliabilityMetrics
+from medssl.metrics.reliability_summary import ReliabilityMetrics
 from medssl.metrics.segmentation import (
     EMPTY_POLICY,
-    SegmentationScores,
+    MaskPair,
     average_surface_distance,
     average_symmetric_surface_distance,
     dice,
     hausdorff95,
     hausdorff95_directed_max,
     jaccard,
-    segmentation_scores,
     surface_dice,
 )
 from medssl.metrics.selection_quality import (
@@ -30,6 +29,7 @@ from medssl.metrics.selection_quality import (
     selection_quality,
 )
 from medssl.metrics.selective import RiskCoverage, area_under_risk_coverage, risk_coverage_curve
+from medssl.metrics.table import METRICS, SCORE_COLUMNS, Metric, ScoredClass, find_metric
 from medssl.metrics.uncertainty import (
     MeanIoU,
     UncertaintyPair,
@@ -40,17 +40,20 @@ from medssl.metrics.uncertainty import (
 
 __all__ = [
     "EMPTY_POLICY",
-    "RELIABILITY_NAMES",
+    "METRICS",
+    "SCORE_COLUMNS",
     "AdaptiveCalibrationError",
     "CalibrationError",
     "ClassSelectionCounts",
     "ClasswiseCalibrationError",
+    "MaskPair",
     "MeanIoU",
+    "Metric",
     "ProperScores",
     "ReliabilityDiagram",
     "ReliabilityMetrics",
     "RiskCoverage",
-    "SegmentationScores",
+    "ScoredClass",
     "SelectionCounts",
     "SelectionQuality",
     "UncertaintyPair",
@@ -62,12 +65,12 @@ __all__ = [
     "dice",
     "expected_calibration_error",
     "false_positive_rate_at",
+    "find_metric",
     "hausdorff95",
     "hausdorff95_directed_max",
     "jaccard",
     "reliable_segmentation_score",
     "risk_coverage_curve",
-    "segmentation_scores",
     "selection_quality",
     "surface_dice",
     "uncertainty_quality",

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from medssl.metrics.pooled import ArrayLike, Streaming, images_of, ratio, valid
+from medssl.metrics.pooled import ArrayLike, PooledMetric, images_of, ratio, valid
 
 CalibrationNorm = Literal["l1", "l2", "max"]
 
@@ -29,7 +29,7 @@ class ReliabilityDiagram:
     accuracy: Tensor
 
 
-class CalibrationError(Streaming):
+class CalibrationError(PooledMetric):
     """Expected calibration error of the predicted class (Guo et al. 2017), streaming.
 
     The bins are torchmetrics': ``num_bins`` of equal width, each closed below and open above, and one more
@@ -132,7 +132,7 @@ class AdaptiveCalibrationError(CalibrationError):
         return _error((totals[1] / some - totals[2] / some).abs(), totals[0] / totals[0].sum(), norm)
 
 
-class ProperScores(Streaming):
+class ProperScores(PooledMetric):
     """Brier score and negative log-likelihood, best for true probabilities (Gneiting and Raftery 2007).
 
     Args:

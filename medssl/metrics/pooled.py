@@ -13,11 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+IGNORE = 255
+"""Class id of pixels that nobody labelled."""
+
 ArrayLike = Tensor | NDArray[Any]
-Self = TypeVar("Self", bound="Streaming")
+Self = TypeVar("Self", bound="PooledMetric")
 
 
-class Streaming(ABC):
+class PooledMetric(ABC):
     """Sums over images.
 
     ``update`` adds a batch, ``merge`` another object's sums, ``reduce`` those of all processes; the number

@@ -6,30 +6,13 @@ from medssl.metrics.calibration import (
     ClasswiseCalibrationError,
     ProperScores,
 )
-from medssl.metrics.pooled import ArrayLike
+from medssl.metrics.pooled import IGNORE, ArrayLike
 from medssl.metrics.selective import RiskCoverage
-from medssl.metrics.uncertainty import IGNORE, MeanIoU, UncertaintyQuality, reliable_segmentation_score
-
-RELIABILITY_NAMES = (
-    "miou",
-    "ece",
-    "p_acc_cer",
-    "p_unc_inacc",
-    "rss",
-    "p_acc_cer_landgraf2025",
-    "p_unc_inacc_landgraf2025",
-    "rss_landgraf2025",
-    "classwise_ece",
-    "adaptive_ece",
-    "brier",
-    "nll",
-    "aurc",
-)
-"""What :meth:`ReliabilityMetrics.compute` gives."""
+from medssl.metrics.uncertainty import MeanIoU, UncertaintyQuality, reliable_segmentation_score
 
 
 class ReliabilityMetrics:
-    """Accuracy, calibration, uncertainty quality and the Reliable Segmentation Score, streaming.
+    """Accuracy, calibration, uncertainty quality and the Reliable Segmentation Score, pooled over pixels.
 
     Args:
         num_classes: classes ``K``.
@@ -59,8 +42,8 @@ class ReliabilityMetrics:
 
     def merge(self, other: "ReliabilityMetrics") -> None:
         """Add another object's sums."""
-        for mine, theirs in zip(self.parts, other.parts, strict=True):
-            mine.merge(theirs)
+        for part, other_part in zip(self.parts, other.parts, strict=True):
+            part.merge(other_part)
 
     def reduce(self) -> None:
         """Add the sums of all processes."""
@@ -68,7 +51,7 @@ class ReliabilityMetrics:
             part.reduce()
 
     def compute(self) -> dict[str, float]:
-        """All of :data:`RELIABILITY_NAMES`; NaN where a number is undefined."""
+        """Every reliability metric of :mod:`medssl.metrics.table`; NaN where a number is undefined."""
         miou, ece = self.iou.compute(), self.calibration.compute()
         values = {"miou": miou, "ece": ece}
         for suffix, quality in (("", self.principled), ("_landgraf2025", self.landgraf2025)):
@@ -81,4 +64,4 @@ class ReliabilityMetrics:
         values["brier"] = self.scores.brier
         values["nll"] = self.scores.negative_log_likelihood
         values["aurc"] = self.risk.compute()
-        return {name: values[name] for name in RELIABILITY_NAMES}
+        return values

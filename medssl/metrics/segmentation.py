@@ -5,16 +5,16 @@ gives mixtures of 0, NaN and infinity for empty masks, and medpy raises: a misse
 of a mean silently. Here it counts as the worst value (:data:`EMPTY_POLICY`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medssl.metrics.surface import Floats, Mask, SurfaceDistances, surface_distances
-from medssl.metrics.uncertainty import IGNORE
+from medssl.metrics.pooled import IGNORE
+from medssl.metrics.surface import SurfaceDistances, surface_distances
 
 Array = NDArray[Any] | Tensor
 Spacing = float | Sequence[float]
@@ -26,33 +26,10 @@ EMPTY_POLICY = (
 )
 
 
-@dataclass(frozen=True)
-class SegmentationScores:
-    """All segmentation metrics of one class in one case.
+class MaskPair:
+    """One class of one case, predicted and in the reference, and what is measured between the two masks.
 
-    Attributes:
-        dice: in [0, 1].
-        jaccard: in [0, 1].
-        hausdorff95: pooled 95th percentile, mm.
-        asd: mean surface distance from the prediction to the reference, mm.
-        assd: mean of the distances of both directions together, mm.
-        nsd: normalised surface Dice at the tolerance, in [0, 1].
-        empty: which of the two masks has no voxel; see :data:`EMPTY_POLICY`.
-    """
-
-    dice: float
-    jaccard: float
-    hausdorff95: float
-    asd: float
-    assd: float
-    nsd: float
-    empty: Empty
-
-
-def segmentation_scores(
-    pred: Array, ref: Array, spacing: Spacing, *, label: int = 1, nsd_tolerance_mm: float = 1.0
-) -> SegmentationScores:
-    """All metrics of one class, the surface distances being measured once.
+    The distances between the surfaces are looked up when a metric first asks for them, once for all metrics.
 
     Args:
         pred: class ids of any shape; bool or integer, array or tensor.
@@ -60,52 +37,106 @@ def segmentation_scores(
             taken as background.
         spacing: mm per voxel, one number or one per axis.
         label: the class, below 255.
-        nsd_tolerance_mm: tolerance of the surface Dice.
+
+    Attributes:
+        prediction: bool, of that shape.
+        reference: likewise.
+        spacing: mm per voxel along every axis.
+        empty: which of the two masks has no voxel; see :data:`EMPTY_POLICY`.
 
     Raises:
-        ValueError: shapes differ, the label is 255, or a spacing or tolerance is out of range.
+        ValueError: shapes differ, the label is 255, or a spacing is out of range.
     """
-    prediction, reference = _masks(pred, ref, label)
-    dice_value, jaccard_value = _overlap(prediction, reference)
-    empty = _empty(prediction, reference)
-    if not nsd_tolerance_mm >= 0:
-        raise ValueError(f"nsd_tolerance_mm must be at least 0, got {nsd_tolerance_mm}")
-    if empty != "none":
-        distance = _worst_distance(prediction, spacing, empty)
-        share = 1.0 if empty == "both" else 0.0
-        return SegmentationScores(dice_value, jaccard_value, distance, distance, distance, share, empty)
-    found = surface_distances(prediction, reference, _spacing(spacing, prediction.ndim))
-    return SegmentationScores(
-        dice_value,
-        jaccard_value,
-        found.hausdorff95,
-        found.asd,
-        found.assd,
-        found.surface_dice(nsd_tolerance_mm),
-        empty,
-    )
+
+    def __init__(self, pred: Array, ref: Array, spacing: Spacing = 1.0, *, label: int = 1) -> None:
+        """Check the arguments and find both masks."""
+        predicted, referred = (
+            values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+            for values in (pred, ref)
+        )
+        if predicted.shape != referred.shape:
+            raise ValueError(f"pred and ref must have one shape, got {predicted.shape} and {referred.shape}")
+        if label == IGNORE:
+            raise ValueError(f"label {IGNORE} marks what nobody labelled; give the class another id")
+        dims = predicted.ndim
+        self.spacing = np.asarray([spacing] * dims if np.isscalar(spacing) else spacing, np.float64)
+        positive = (self.spacing > 0) & np.isfinite(self.spacing)
+        if self.spacing.shape != (dims,) or not positive.all():
+            raise ValueError(
+                f"spacing must be positive, one number or one per each of {dims} axes, got {spacing}"
+            )
+        # What nobody labelled is neither right nor wrong: a prediction there does not count.
+        self.prediction = (predicted == label) & (referred != IGNORE)
+        self.reference = referred == label
+        self.empty: Empty = "none"
+        if not self.prediction.any():
+            self.empty = "prediction" if self.reference.any() else "both"
+        elif not self.reference.any():
+            self.empty = "reference"
+
+    @cached_property
+    def voxels(self) -> tuple[int, int, int]:
+        """Numbers of voxels: predicted, of the reference, and shared."""
+        shared = self.prediction & self.reference
+        return int(self.prediction.sum()), int(self.reference.sum()), int(shared.sum())
+
+    @cached_property
+    def surfaces(self) -> SurfaceDistances:
+        """Distances between both surfaces; only where neither mask is empty."""
+        return surface_distances(self.prediction, self.reference, self.spacing)
+
+    def distance(self, measure: Callable[[SurfaceDistances], float]) -> float:
+        """A distance in mm; 0 where both masks are empty, the diagonal of the volume where one is."""
+        if self.empty == "none":
+            return measure(self.surfaces)
+        if self.empty == "both":
+            return 0.0
+        return float(np.linalg.norm(np.array(self.prediction.shape) * self.spacing))
+
+    @property
+    def dice(self) -> float:
+        """``2 |P & R| / (|P| + |R|)`` in [0, 1]."""
+        predicted, referred, shared = self.voxels
+        return 2 * shared / (predicted + referred) if predicted + referred else 1.0
+
+    @property
+    def jaccard(self) -> float:
+        """``|P & R| / |P | R|`` in [0, 1]."""
+        predicted, referred, shared = self.voxels
+        return shared / (predicted + referred - shared) if predicted + referred else 1.0
+
+    def surface_dice(self, tolerance_mm: float) -> float:
+        """Share of both surfaces within the tolerance, in [0, 1].
+
+        Raises:
+            ValueError: a tolerance below 0.
+        """
+        if not tolerance_mm >= 0:
+            raise ValueError(f"tolerance_mm must be at least 0, got {tolerance_mm}")
+        if self.empty == "none":
+            return self.surfaces.surface_dice(tolerance_mm)
+        return 1.0 if self.empty == "both" else 0.0
 
 
 def dice(pred: Array, ref: Array, label: int = 1) -> float:
-    """Dice similarity coefficient ``2 |P & R| / (|P| + |R|)`` in [0, 1]; arguments as above."""
-    return _overlap(*_masks(pred, ref, label))[0]
+    """Dice similarity coefficient ``2 |P & R| / (|P| + |R|)`` in [0, 1]; arguments of :class:`MaskPair`."""
+    return MaskPair(pred, ref, label=label).dice
 
 
 def jaccard(pred: Array, ref: Array, label: int = 1) -> float:
-    """Jaccard index ``|P & R| / |P | R|`` in [0, 1]; arguments as above."""
-    return _overlap(*_masks(pred, ref, label))[1]
+    """Jaccard index ``|P & R| / |P | R|`` in [0, 1]; arguments of :class:`MaskPair`."""
+    return MaskPair(pred, ref, label=label).jaccard
 
 
 def hausdorff95(pred: Array, ref: Array, spacing: Spacing, label: int = 1) -> float:
     """95th percentile of both directed surface distance sets together, in mm (medpy's ``hd95``)."""
-    found = _distances(pred, ref, spacing, label)
-    return found if isinstance(found, float) else found.hausdorff95
+    return MaskPair(pred, ref, spacing, label=label).distance(lambda surfaces: surfaces.hausdorff95)
 
 
 def hausdorff95_directed_max(pred: Array, ref: Array, spacing: Spacing, label: int = 1) -> float:
     """The larger of the two directed 95th percentiles, in mm (MONAI's definition)."""
-    found = _distances(pred, ref, spacing, label)
-    return found if isinstance(found, float) else found.hausdorff95_directed_max
+    pair = MaskPair(pred, ref, spacing, label=label)
+    return pair.distance(lambda surfaces: surfaces.hausdorff95_directed_max)
 
 
 def average_surface_distance(pred: Array, ref: Array, spacing: Spacing, label: int = 1) -> float:
@@ -114,14 +145,12 @@ def average_surface_distance(pred: Array, ref: Array, spacing: Spacing, label: i
     One-sided: this literature reports it as ASD. A prediction inside the reference that misses a part far
     away is not punished for it; :func:`average_symmetric_surface_distance` does that.
     """
-    found = _distances(pred, ref, spacing, label)
-    return found if isinstance(found, float) else found.asd
+    return MaskPair(pred, ref, spacing, label=label).distance(lambda surfaces: surfaces.asd)
 
 
 def average_symmetric_surface_distance(pred: Array, ref: Array, spacing: Spacing, label: int = 1) -> float:
     """Mean of both directed surface distance sets together, in mm (medpy's ``assd``)."""
-    found = _distances(pred, ref, spacing, label)
-    return found if isinstance(found, float) else found.assd
+    return MaskPair(pred, ref, spacing, label=label).distance(lambda surfaces: surfaces.assd)
 
 
 def surface_dice(pred: Array, ref: Array, spacing: Spacing, tolerance_mm: float, label: int = 1) -> float:
@@ -130,51 +159,4 @@ def surface_dice(pred: Array, ref: Array, spacing: Spacing, tolerance_mm: float,
     Counts surface voxels, as MONAI's ``compute_surface_dice`` does by default; the original weighs them by
     their area.
     """
-    return segmentation_scores(pred, ref, spacing, label=label, nsd_tolerance_mm=tolerance_mm).nsd
-
-
-def _masks(pred: Array, ref: Array, label: int) -> tuple[Mask, Mask]:
-    arrays = [v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for v in (pred, ref)]
-    if arrays[0].shape != arrays[1].shape:
-        raise ValueError(f"pred and ref must have one shape, got {arrays[0].shape} and {arrays[1].shape}")
-    if label == IGNORE:
-        raise ValueError(f"label {IGNORE} marks what nobody labelled; give the class another id")
-    # What nobody labelled is neither right nor wrong: a prediction there does not count.
-    return (arrays[0] == label) & (arrays[1] != IGNORE), arrays[1] == label
-
-
-def _overlap(prediction: Mask, reference: Mask) -> tuple[float, float]:
-    total = int(prediction.sum()) + int(reference.sum())
-    if total == 0:
-        return 1.0, 1.0
-    shared = int((prediction & reference).sum())
-    return 2 * shared / total, shared / (total - shared)
-
-
-def _empty(prediction: Mask, reference: Mask) -> Empty:
-    if prediction.any():
-        return "none" if reference.any() else "reference"
-    return "prediction" if reference.any() else "both"
-
-
-def _spacing(spacing: Spacing, dims: int) -> Floats:
-    values = np.asarray([spacing] * dims if np.isscalar(spacing) else spacing, dtype=np.float64)
-    if values.shape != (dims,) or not (values > 0).all() or not np.isfinite(values).all():
-        raise ValueError(
-            f"spacing must be positive, one number or one per each of {dims} axes, got {spacing}"
-        )
-    return values
-
-
-def _worst_distance(mask: Mask, spacing: Spacing, empty: Empty) -> float:
-    diagonal = float(np.linalg.norm(np.array(mask.shape) * _spacing(spacing, mask.ndim)))
-    return 0.0 if empty == "both" else diagonal
-
-
-def _distances(pred: Array, ref: Array, spacing: Spacing, label: int) -> SurfaceDistances | float:
-    """The distances, or the value that stands for them where a mask is empty."""
-    prediction, reference = _masks(pred, ref, label)
-    empty = _empty(prediction, reference)
-    if empty != "none":
-        return _worst_distance(prediction, spacing, empty)
-    return surface_distances(prediction, reference, _spacing(spacing, prediction.ndim))
+    return MaskPair(pred, ref, spacing, label=label).surface_dice(tolerance_mm)

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-IGNORE = 255
+from medssl.metrics.pooled import IGNORE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from medssl.metrics.pooled import ArrayLike, Streaming, images_of, valid
+from medssl.metrics.pooled import ArrayLike, PooledMetric, images_of, valid
 
 
 def risk_coverage_curve(confidence: Sequence[float], risk: Sequence[float]) -> NDArray[np.float64]:
@@ -37,7 +37,7 @@ def area_under_risk_coverage(confidence: Sequence[float], risk: Sequence[float])
     return float(risk_coverage_curve(confidence, risk).mean())
 
 
-class RiskCoverage(Streaming):
+class RiskCoverage(PooledMetric):
     """Area under the risk-coverage curve of pixels, by the confidence of the predicted class, streaming.
 
     Confidences are counted in ``bins`` of equal width in ``-log10(1 - confidence)``, since segmentations

@@ -10,11 +10,10 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from medssl.metrics.pooled import ArrayLike, Streaming, images_of, ratio, valid
+from medssl.metrics.pooled import IGNORE, ArrayLike, PooledMetric, images_of, ratio, valid
 from medssl.reliability import entropy
 
-Protocol = Literal["principled", "landgraf2025"]
-IGNORE = 255
+UncertaintyProtocol = Literal["principled", "landgraf2025"]
 
 
 class UncertaintyPair(NamedTuple):
@@ -24,8 +23,8 @@ class UncertaintyPair(NamedTuple):
     p_uncertain_given_inaccurate: float
 
 
-class UncertaintyQuality(Streaming):
-    """p(accurate | certain) and p(uncertain | inaccurate), streaming.
+class UncertaintyQuality(PooledMetric):
+    """p(accurate | certain) and p(uncertain | inaccurate), pooled over images.
 
     A pixel is certain where its entropy is at most the median of its image.
 
@@ -37,11 +36,13 @@ class UncertaintyQuality(Streaming):
         ignore_index: class id of ignored pixels.
     """
 
-    def __init__(self, protocol: Protocol = "principled", *, ignore_index: int | None = IGNORE) -> None:
+    def __init__(
+        self, protocol: UncertaintyProtocol = "principled", *, ignore_index: int | None = IGNORE
+    ) -> None:
         """Check the protocol."""
         super().__init__()
-        if protocol not in get_args(Protocol):
-            raise ValueError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}")
+        if protocol not in get_args(UncertaintyProtocol):
+            raise ValueError(f"protocol must be one of {get_args(UncertaintyProtocol)}, got {protocol!r}")
         self.protocol, self.ignore_index = protocol, ignore_index
 
     def update(self, probs: ArrayLike, labels: ArrayLike) -> None:
@@ -81,7 +82,7 @@ class UncertaintyQuality(Streaming):
 def uncertainty_quality(
     probs: ArrayLike,
     labels: ArrayLike,
-    protocol: Protocol = "principled",
+    protocol: UncertaintyProtocol = "principled",
     *,
     ignore_index: int | None = IGNORE,
 ) -> UncertaintyPair:
@@ -134,7 +135,7 @@ def reliable_segmentation_score(
     return float(sum(weights) / sum(weight / part for part, weight in counted))
 
 
-class MeanIoU(Streaming):
+class MeanIoU(PooledMetric):
     """Mean intersection over union from one confusion matrix over all images.
 
     A class that is neither predicted nor there in any image has no IoU and does not enter the mean, as in

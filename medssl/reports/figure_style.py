@@ -18,23 +18,6 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#6b7280"
 
-TITLES = {
-    "dice": "Dice",
-    "jaccard": "Jaccard",
-    "hausdorff95": "95HD",
-    "asd": "ASD",
-    "assd": "ASSD",
-    "nsd": "NSD",
-    "ece": "ECE",
-    "p_acc_cer": "p(acc|cer)",
-    "p_unc_inacc": "p(unc|inacc)",
-    "rss": "RSS",
-    "brier": "Brier score",
-    "nll": "NLL",
-    "miou": "mIoU",
-}
-"""Printed names of the metrics."""
-
 _STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.common.files import write_text
+from medssl.reports.html import SORTING
 from medssl.review.picture import thumbnail
 
 RESEARCH_USE = (
@@ -47,24 +48,6 @@ tr:hover td { background: #f2f8fc; }
 .mark { display: inline-block; background: #fde8d8; color: #8a3800; border-radius: 3px; padding: 0 .4rem;
   margin: .1rem 0; }
 a { color: #005a8f; }
-"""
-
-SORTING = """
-document.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => {
-  const head = button.parentElement, table = head.closest("table"), body = table.tBodies[0];
-  const column = [...head.parentElement.children].indexOf(head);
-  const down = head.getAttribute("aria-sort") !== "descending";
-  table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const key = (row) => row.children[column].dataset.value ?? row.children[column].textContent;
-  const rows = [...body.rows].sort((a, b) => {
-    const x = key(a), y = key(b);
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const difference = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-    return down ? -difference : difference;
-  });
-  body.append(...rows);
-}));
 """
 
 

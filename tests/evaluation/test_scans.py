@@ -16,8 +16,10 @@ from scipy.spatial.transform import Rotation
 from torch import nn
 
 from medssl.common.errors import InputError
-from medssl.evaluation.scans import CaseMetrics, evaluate_run, summary_table
+from medssl.evaluation.case_metrics import CaseMetrics, summary_table
+from medssl.evaluation.scans import evaluate_run
 from medssl.metrics import EMPTY_POLICY
+from medssl.metrics.table import CASE_METRICS, CLASS_METRICS
 from medssl.networks import DualDecoderVNet, VNet
 
 CONFIG = """
@@ -151,8 +153,8 @@ def test_a_missed_structure_counts_as_worst_and_never_drops_out(tmp_path):
 
 def test_the_summary_gives_mean_median_worst_and_best_of_each_class():
     dices = (0.5, 0.75, 0.9)
-    other = {"jaccard": 0.5, "asd": 1.0, "assd": 1.0, "nsd": 0.5, "unit": "mm", "empty": "none"}
-    rows = [{"case": f"{d}", "class": 1, "dice": d, "hausdorff95": 10 * d, **other} for d in dices]
+    other = {metric.name: 0.5 for metric in CLASS_METRICS} | {"unit": "mm", "empty": "none"}
+    rows = [{"case": f"{d}", "class": 1, **other, "dice": d, "hausdorff95": 10 * d} for d in dices]
     lines = {line.split()[0]: line.split() for line in summary_table(rows).splitlines()}
     mean = statistics.fmean(dices)
     assert [float(v) for v in lines["dice"][1:]] == pytest.approx([mean, 0.75, 0.5, 0.9], abs=1e-4)
@@ -267,7 +269,7 @@ def test_a_temperature_changes_the_reliability_alone_and_is_recorded(tmp_path, r
     assert "temperature" not in policies[0]
     differing = {name for name in tables[0] if tables[0][name] != tables[1][name]}
     assert "ece" in differing
-    assert differing <= {"ece", "p_acc_cer", "p_unc_inacc", "rss", "brier", "nll"}
+    assert differing <= {metric.name for metric in CASE_METRICS}
 
 
 def test_refuses_a_folder_without_checkpoints_another_architecture_and_no_cases(tmp_path, run_case):

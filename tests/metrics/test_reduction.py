@@ -13,18 +13,19 @@ def _work(number, folder):
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=3)
     metrics = ReliabilityMetrics(4)
     if number < 2:  # the third process sees no image
-        probs, labels = random_images(number, ignored=0.2)
-        metrics.update(probs, labels)
+        metrics.update(*torch.load(folder / "images.pt")[number])
     metrics.reduce()
     torch.save(metrics.compute(), folder / f"{number}.pt")
     distributed.destroy_process_group()
 
 
 def test_processes_add_up(tmp_path):
+    images = [random_images(seed, ignored=0.2) for seed in (0, 1)]
+    torch.save(images, tmp_path / "images.pt")
     multiprocessing.spawn(_work, (tmp_path,), nprocs=3)
     expected = ReliabilityMetrics(4)
-    for seed in (0, 1):
-        expected.update(*random_images(seed, ignored=0.2))
+    for pair in images:
+        expected.update(*pair)
     for number in range(3):
         assert torch.load(tmp_path / f"{number}.pt") == expected.compute()
 

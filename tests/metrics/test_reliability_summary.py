@@ -8,7 +8,7 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassJaccardIndex
 
 from medssl.metrics import (
-    RELIABILITY_NAMES,
+    METRICS,
     AdaptiveCalibrationError,
     CalibrationError,
     ClasswiseCalibrationError,
@@ -214,7 +214,7 @@ def test_nothing_at_all_is_not_a_number():
     found = ReliabilityMetrics(4)
     found.update(probs, empty)
     values = found.compute()
-    assert list(values) == list(RELIABILITY_NAMES)
+    assert list(values) == [metric.name for metric in METRICS if metric.group == "reliability"]
     assert math.isnan(values["rss"])
     assert math.isnan(UncertaintyQuality().compute()[0])
 

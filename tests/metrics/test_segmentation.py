@@ -13,6 +13,14 @@ from monai.metrics import (
 from scipy import ndimage
 
 from medssl import metrics
+from medssl.metrics.table import CLASS_METRICS
+
+
+def scores(pred, ref, spacing=1.0, *, label=1, tolerance=1.0):
+    """All metrics of one class, from one pair of masks."""
+    masks = metrics.MaskPair(pred, ref, spacing, label=label)
+    scored = metrics.ScoredClass(masks, tolerance, {})
+    return {metric.name: metric.measure(scored) for metric in CLASS_METRICS}
 
 
 def blob(rng, shape, threshold=0.0):
@@ -84,36 +92,36 @@ def test_pooled_and_directed_percentiles_differ_where_one_side_reaches_further()
 @pytest.mark.parametrize("seed", range(3))
 def test_one_pass_gives_what_the_single_functions_give(seed):
     pred, ref = pair(seed)
-    scores = metrics.segmentation_scores(pred, ref, 1.5, nsd_tolerance_mm=2)
-    assert scores.empty == "none"
-    assert scores.dice == metrics.dice(pred, ref)
-    assert scores.jaccard == metrics.jaccard(pred, ref)
-    assert scores.hausdorff95 == metrics.hausdorff95(pred, ref, 1.5)
-    assert scores.asd == metrics.average_surface_distance(pred, ref, 1.5)
-    assert scores.assd == metrics.average_symmetric_surface_distance(pred, ref, 1.5)
-    assert scores.nsd == metrics.surface_dice(pred, ref, 1.5, 2)
+    assert scores(pred, ref, 1.5, tolerance=2) == {
+        "dice": metrics.dice(pred, ref),
+        "jaccard": metrics.jaccard(pred, ref),
+        "hausdorff95": metrics.hausdorff95(pred, ref, 1.5),
+        "asd": metrics.average_surface_distance(pred, ref, 1.5),
+        "assd": metrics.average_symmetric_surface_distance(pred, ref, 1.5),
+        "nsd": metrics.surface_dice(pred, ref, 1.5, 2),
+    }
+    assert metrics.MaskPair(pred, ref).empty == "none"
 
 
 def test_classes_are_scored_one_by_one():
     rng = np.random.default_rng(0)
     pred, ref = (rng.integers(0, 4, (9, 8, 7)) for _ in range(2))
     for label in range(4):
-        expected = metrics.segmentation_scores(pred == label, ref == label, 1.0)
-        assert metrics.segmentation_scores(pred, ref, 1.0, label=label) == expected
+        assert scores(pred, ref, label=label) == scores(pred == label, ref == label)
 
 
 @pytest.mark.parametrize(
-    ("empty", "overlap", "distance"), [("prediction", 0, 13), ("reference", 0, 13), ("both", 1, 0)]
+    ("empty", "share", "distance"), [("prediction", 0, 13), ("reference", 0, 13), ("both", 1, 0)]
 )
-def test_empty_masks_count_as_the_policy_says(empty, overlap, distance):
+def test_empty_masks_count_as_the_policy_says(empty, share, distance):
     """A volume of 3 x 4 x 12 mm has a diagonal of 13 mm."""
     masks = [np.zeros((3, 2, 4), np.uint8), np.zeros((3, 2, 4), np.uint8)]
     if empty != "both":
         masks[1 if empty == "prediction" else 0][1] = 1
-    scores = metrics.segmentation_scores(*masks, (1, 2, 3))
-    assert scores.empty == empty
-    assert (scores.dice, scores.jaccard, scores.nsd) == (overlap, overlap, overlap)
-    assert (scores.hausdorff95, scores.asd, scores.assd) == (distance, distance, distance)
+    assert metrics.MaskPair(*masks, (1, 2, 3)).empty == empty
+    values = scores(*masks, (1, 2, 3))
+    for metric in CLASS_METRICS:
+        assert values[metric.name] == (distance if metric.unit == "distance" else share), metric.name
     assert metrics.hausdorff95(*masks, (1, 2, 3)) == distance
     assert metrics.hausdorff95_directed_max(*masks, (1, 2, 3)) == distance
     assert metrics.average_surface_distance(*masks, (1, 2, 3)) == distance
@@ -122,14 +130,14 @@ def test_empty_masks_count_as_the_policy_says(empty, overlap, distance):
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, bool, "tensor", "strided"])
 def test_takes_arrays_and_tensors_of_any_kind(kind):
     pred, ref = pair(0)
-    expected = metrics.segmentation_scores(pred, ref, 1.0)
+    expected = scores(pred, ref)
     if kind == "tensor":
         given = [torch.from_numpy(m).long() for m in (pred, ref)]
     elif kind == "strided":
         given = [np.asfortranarray(np.repeat(m, 2, axis=1))[:, ::2] for m in (pred, ref)]
     else:
         given = [m.astype(kind) for m in (pred, ref)]
-    assert metrics.segmentation_scores(*given, 1.0) == expected
+    assert scores(*given) == expected
 
 
 def test_refuses_what_makes_no_sense():
@@ -148,7 +156,7 @@ def test_predictions_in_unlabelled_voxels_do_not_count():
     ref = np.array([[1, 1, 255, 0], [0, 0, 255, 1]])
     assert metrics.dice(pred, ref) == 1
     assert metrics.jaccard(pred, ref) == 1
-    assert metrics.segmentation_scores(pred, ref, 1.0).hausdorff95 == 0
-    assert metrics.segmentation_scores(pred, np.where(ref == 1, 255, ref), 1.0).empty == "both"
+    assert scores(pred, ref)["hausdorff95"] == 0
+    assert metrics.MaskPair(pred, np.where(ref == 1, 255, ref)).empty == "both"
     with pytest.raises(ValueError, match="nobody labelled"):
         metrics.dice(pred, ref, 255)

@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
+from medssl.evaluation.pseudo_labels import COLUMNS, COMPARED, QUALITY
 from medssl.metrics import EMPTY_POLICY
+from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, METRICS, Metric
 
 Scores = Sequence[float] | Sequence[Sequence[float]]
 COST = {
@@ -21,6 +23,15 @@ COST = {
     "threads": 1,
 }
 VERSIONS = {"python": "3.11.7", "medssl": "0.1.0", "torch": "2.13.0", "monai": "1.6.1", "numpy": "2.4.6"}
+
+
+def plausible(metric: Metric, dice: float) -> float:
+    """A value that is the better the higher the Dice is."""
+    if metric.name == "dice":
+        return dice
+    if metric.lower_is_better:
+        return round((50 if metric.unit == "distance" else 0.2) * (1 - dice), 6)
+    return round(0.5 + 0.45 * dice, 6)
 
 
 def sha256(text: str) -> str:
@@ -41,6 +52,7 @@ def write_run(
     dice_last: Scores | None = (0.78, 0.69, 0.9),
     cases: Sequence[str] | None = None,
     metrics: Mapping[str, Sequence[float]] | None = None,
+    without: Sequence[str] = (),
     empty: Mapping[str, str] | None = None,
     policy: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
@@ -62,6 +74,7 @@ def write_run(
         dice_last: the same of the last checkpoint.
         cases: their names; "case-01" and so on by default.
         metrics: other columns that shall hold these values, one a case, in both checkpoints.
+        without: columns that the scores do not have.
         empty: what is empty, by case: "prediction", "reference" or "both".
         policy: entries of the reliability file's policy that differ.
         config: entries of config.yaml that differ.
@@ -98,10 +111,12 @@ def write_run(
         if dice is None:
             continue
         titles = cases or [f"case-{n:02d}" for n in range(1, len(dice) + 1)]
-        _write_scores(folder, checkpoint, titles, dice, metrics or {}, empty or {}, policy or {}, "test")
+        _write_scores(
+            folder, checkpoint, titles, dice, metrics or {}, without, empty or {}, policy or {}, "test"
+        )
         if extras and selection != "none":
             titles = [f"validation-{n:02d}" for n in range(1, 3)]
-            _write_scores(folder, checkpoint, titles, dice[:2], {}, {}, policy or {}, "validation")
+            _write_scores(folder, checkpoint, titles, dice[:2], {}, without, {}, policy or {}, "validation")
     if extras:
         _write_training(folder, seed)
     return folder
@@ -113,6 +128,7 @@ def _write_scores(
     cases: Sequence[str],
     dice: Scores,
     metrics: Mapping[str, Sequence[float]],
+    without: Sequence[str],
     empty: Mapping[str, str],
     policy: Mapping[str, Any],
     subset: str,
@@ -127,25 +143,15 @@ def _write_scores(
             row: dict[str, Any] = {
                 "case": case,
                 "class": label,
-                "dice": value,
-                "jaccard": round(value / (2 - value), 6),
-                "hausdorff95": round(50 * (1 - value), 6),
-                "asd": round(12 * (1 - value), 6),
-                "assd": round(10 * (1 - value), 6),
-                "nsd": round(0.9 * value, 6),
+                **{metric.name: plausible(metric, value) for metric in CLASS_METRICS},
                 "unit": stated["unit"],
                 "empty": empty.get(case, "none"),
                 "volume_ml": round(50 * value, 4),
                 "reference_ml": 50.0,
-                "ece": round(0.2 * (1 - mean), 6),
-                "p_acc_cer": round(0.9 + 0.1 * mean, 6),
-                "p_unc_inacc": round(0.5 + 0.4 * mean, 6),
-                "rss": round(0.5 + 0.45 * mean, 6),
-                "brier": round(0.5 * (1 - mean), 6),
-                "nll": round(1 - mean, 6),
+                **{metric.name: plausible(metric, mean) for metric in CASE_METRICS},
             }
             row |= {name: of_metric[index] for name, of_metric in metrics.items()}
-            rows.append(row)
+            rows.append({name: value for name, value in row.items() if name not in without})
     with (folder / f"cases_{checkpoint}{suffix}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -156,9 +162,7 @@ def _write_scores(
         "policy": {"evaluate_on": subset, **stated},
         "step": 800 if checkpoint == "best" else 1000,
         "seconds_per_case": 0.25,
-        "pooled": {
-            name: rows[0][name] for name in ("ece", "p_acc_cer", "p_unc_inacc", "rss", "brier", "nll")
-        },
+        "pooled": {metric.name: rows[0].get(metric.name) for metric in CASE_METRICS},
         "diagram": {
             "count": [0 if value is None else 100 * n for n, value in enumerate(confidence)],
             "confidence": confidence,
@@ -170,8 +174,7 @@ def _write_scores(
 
 
 def _write_training(folder: Path, seed: int) -> None:
-    columns = "step,selector,class,voxels,coverage,tpr,fpr,ppv,npv,ppv_all,npv_all,recall_all"
-    lines = [columns]
+    lines = [",".join((*COLUMNS, *QUALITY, *COMPARED))]
     for step in (0, 500, 1000):
         good = 0.6 + step / 5000 + seed / 1000
         lines.append(f"{step},dual_axis,all,1000,{good},{good},0.2,{good + 0.1},0.6,{good},,")
@@ -185,8 +188,7 @@ def _write_training(folder: Path, seed: int) -> None:
         )
         events.append(
             {"event": "validation", "step": step, "epoch": step // 200, "seconds": step / 2}
-            | {"val_dice": good, "val_miou": good, "val_ece": 0.2 * (1 - good), "val_p_acc_cer": 0.9}
-            | {"val_p_unc_inacc": 0.8, "val_rss": good}
+            | {f"val_{metric.name}": plausible(metric, good) for metric in METRICS if metric.headline}
         )
     text = "".join(json.dumps(event) + "\n" for event in events)
     (folder / "log.jsonl").write_text(text, encoding="utf-8")

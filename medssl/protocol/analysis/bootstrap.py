@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl.common.draws import digest, generator
-from medssl.evaluation.scans import LOWER_IS_BETTER
-from medssl.protocol.analysis.store import ALL_METRICS
+from medssl.metrics.table import SCORE_COLUMNS
 
 Floats = NDArray[np.float64]
 
@@ -45,11 +44,6 @@ class Scores:
         return nan_mean(self.values, axis=0)
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is a distance, or an error of the probabilities."""
-    return metric in LOWER_IS_BETTER
-
-
 def scores(table: pd.DataFrame, cases: Sequence[str]) -> Scores:
     """Rows of one setting, checkpoint and metric as a matrix over these cases; the rows' order is free."""
     # A fixed order of classes: the last digit of a mean depends on it.
@@ -78,21 +72,16 @@ def groups(table: pd.DataFrame) -> Iterator[tuple[Group, dict[str, Scores]]]:
         Group(str(part["dataset"].iloc[0]), int(part["labeled"].iloc[0]), *map(str, key[2:])): part
         for key, part in table.groupby(list(Group._fields))
     }
-    for group in sorted(parts, key=lambda g: (g.dataset, g.labeled, g.checkpoint, metric_order(g.metric))):
+    for group in sorted(parts, key=lambda g: (*g[:3], SCORE_COLUMNS.index(g.metric))):
         cases = sorted(set(parts[group]["case"]))
         yield group, {str(name): scores(rows, cases) for name, rows in parts[group].groupby("method")}
 
 
-def metric_order(metric: str) -> tuple[int, str]:
-    """A sort key: the order of the scores files, and names after those that are there."""
-    return (ALL_METRICS.index(metric) if metric in ALL_METRICS else len(ALL_METRICS), metric)
-
-
 def nan_mean(values: Floats, *, axis: int) -> Floats:
     """Mean of what is not NaN; NaN, and no warning, where nothing is left."""
-    there = ~np.isnan(values)
-    count = there.sum(axis)
-    total: Floats = np.where(there, values, 0.0).sum(axis)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis)
+    total: Floats = np.where(defined, values, 0.0).sum(axis)
     mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return mean
 
@@ -141,8 +130,8 @@ def resample_runs(
         rows = np.arange(len(cases))[:, None]
         weights = np.bincount((rows * count + cases).ravel(), minlength=len(cases) * count)
         weights = weights.reshape(len(cases), count).astype(float)
-        there = ~np.isnan(values)
-        total, number = np.where(there, values, 0.0) @ weights.T, there @ weights.T
+        defined = ~np.isnan(values)
+        total, number = np.where(defined, values, 0.0) @ weights.T, defined @ weights.T
         means = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
     if runs is None:
         return means.T

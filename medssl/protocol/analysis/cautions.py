@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 
-from medssl.protocol.analysis.bootstrap import RESAMPLES, groups, lower_is_better, nan_mean
+from medssl.metrics.table import find_metric
+from medssl.protocol.analysis.bootstrap import RESAMPLES, groups, nan_mean
 from medssl.protocol.analysis.comparison import compare_settings
-from medssl.protocol.analysis.store import Checkpoint, Run
+from medssl.protocol.analysis.store import Checkpoint, Run, known_metrics, unknown_columns
 
 ENOUGH_SEEDS = 5
 ENOUGH_CASES = 6
@@ -48,8 +49,8 @@ def find_cautions(
     """All warnings about some runs, a row each.
 
     Kinds: "few seeds", "oracle selection", "mixed selection", "few test cases", "few runs",
-    "empty prediction", "missing run", "unfinished run", "unscored run", "versions", "commits",
-    "local changes", "no fingerprint", "no policy", "data", "configuration".
+    "empty prediction", "missing metric", "unknown column", "missing run", "unfinished run", "unscored run",
+    "versions", "commits", "local changes", "no fingerprint", "no policy", "data", "configuration".
 
     Args:
         runs: of :func:`medssl.protocol.analysis.store.find_runs`, unfinished ones included.
@@ -65,21 +66,22 @@ def find_cautions(
     places: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
         places[run.dataset, run.labeled].append(run)
-    for (dataset, labeled), here in places.items():
+    measured = set(table["metric"])
+    for (dataset, labeled), place_runs in places.items():
         settings: dict[str, list[Run]] = defaultdict(list)
-        for run in sorted(here, key=lambda r: (r.setting, r.seed)):
+        for run in sorted(place_runs, key=lambda r: (r.setting, r.seed)):
             settings[run.setting].append(run)
-        found = list(_of_place(here))
-        seeds = {run.seed for run in here}
+        rows += [Caution(dataset, labeled, *rest) for rest in _of_place(place_runs)]
+        seeds = {run.seed for run in place_runs}
         for setting, members in settings.items():
-            found += [(setting, *rest) for rest in _of_setting(members, seeds)]
-        rows += [Caution(dataset, labeled, *rest) for rest in found]
+            warnings = _of_setting(members, seeds, measured)
+            rows += [Caution(dataset, labeled, setting, *warning) for warning in warnings]
     rows += _of_differences(table, metric, resamples, seed)
     order = sorted(rows, key=lambda row: (row.dataset, row.labeled, row.setting))
     return pd.DataFrame(order, columns=list(Caution._fields))
 
 
-def _of_setting(runs: Sequence[Run], seeds: set[int]) -> Iterator[tuple[str, str]]:
+def _of_setting(runs: Sequence[Run], seeds: set[int], measured: set[str]) -> Iterator[tuple[str, str]]:
     finished = [run for run in runs if run.finished]
     scored = [run for run in finished if run.policies]
     if len({run.seed for run in scored}) < ENOUGH_SEEDS:
@@ -100,6 +102,7 @@ def _of_setting(runs: Sequence[Run], seeds: set[int]) -> Iterator[tuple[str, str
         if lacking:
             yield "unscored run", f"seed {run.seed} has no test scores of {_listed(lacking)} ({run.path})"
     yield from _empty_predictions(scored)
+    yield from _columns(scored, measured)
     unknown = [run for run in scored if any(None in p.values() for p in run.policies.values())]
     if unknown:
         yield "no policy", f"the policy of the metrics is not stated in full by {_seeds(unknown, scored)}"
@@ -130,13 +133,34 @@ def _empty_predictions(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
             yield "empty prediction", f"{text}{_listed(sorted(cases))} (seed {_listed(sorted(seeds))})"
 
 
+def _columns(runs: Sequence[Run], measured: set[str]) -> Iterator[tuple[str, str]]:
+    """Columns that some scores lack and others have, or that this version does not know."""
+    lacking: dict[str, set[int]] = defaultdict(set)
+    unknown: dict[str, set[int]] = defaultdict(set)
+    for run in runs:
+        for checkpoint in run.policies:
+            scores = run.scores(checkpoint)
+            if scores is None:
+                continue
+            for name in measured.difference(known_metrics(scores)):
+                lacking[name].add(run.seed)
+            for name in unknown_columns(scores):
+                unknown[name].add(run.seed)
+    for name, seeds in sorted(lacking.items()):
+        text = f"scored before {name} was measured, in seed {_listed(sorted(seeds))}: score again to fill it"
+        yield "missing metric", text
+    for name, seeds in sorted(unknown.items()):
+        text = f"{name}, in the scores of seed {_listed(sorted(seeds))}, is no metric known here: left out"
+        yield "unknown column", text
+
+
 def _of_place(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     finished = [run for run in runs if run.finished]
     versions: dict[str, set[str]] = defaultdict(set)
     for run in finished:
         for name, version in (run.record.get("versions") or {}).items():
             versions[name].add(str(version))
-    mixed = [f"{name} {_listed(sorted(found))}" for name, found in versions.items() if len(found) > 1]
+    mixed = [f"{name} {_listed(sorted(texts))}" for name, texts in versions.items() if len(texts) > 1]
     if mixed:
         yield "", "versions", f"runs were made with different versions: {'; '.join(mixed)}"
     commits = {str(run.record.get("git_commit")) for run in finished}
@@ -154,8 +178,8 @@ def _of_place(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
 def _of_differences(table: pd.DataFrame, metric: str, resamples: int, seed: int) -> Iterator[Caution]:
     """Whether the lead of the first over the second is more than the luck of the cases or of the runs."""
     for group, methods in groups(table[table["metric"] == metric]):
-        means = {name: float(nan_mean(found.runs, axis=0)) for name, found in methods.items()}
-        sign = -1 if lower_is_better(metric) else 1
+        means = {name: float(nan_mean(scores.runs, axis=0)) for name, scores in methods.items()}
+        sign = -1 if find_metric(metric).lower_is_better else 1
         leading = sorted(
             (name for name in means if means[name] == means[name]), key=lambda n: -sign * means[n]
         )
@@ -203,10 +227,10 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", entry
 
 
-def _seeds(some: Sequence[Run], of_all: Sequence[Run]) -> str:
-    if len(some) == len(of_all):
-        return f"all {len(some)} runs" if len(some) > 1 else "its run"
-    return f"seed {_listed([run.seed for run in some])}"
+def _seeds(concerned: Sequence[Run], runs: Sequence[Run]) -> str:
+    if len(concerned) == len(runs):
+        return f"all {len(concerned)} runs" if len(concerned) > 1 else "its run"
+    return f"seed {_listed([run.seed for run in concerned])}"
 
 
 def _listed(items: Sequence[object], most: int = 6) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from medssl.common.errors import unknown_name
+from medssl.metrics.table import find_metric
 from medssl.protocol.analysis.bootstrap import (
     RESAMPLES,
     Floats,
@@ -20,7 +21,6 @@ from medssl.protocol.analysis.bootstrap import (
     case_draws,
     groups,
     interval,
-    lower_is_better,
     nan_mean,
     resample_runs,
     run_draws,
@@ -75,13 +75,13 @@ def compare_settings(
         draws = case_draws(_number_of_cases(methods), group.dataset, resamples=resamples, seed=seed)
         both = {
             name: resample_runs(
-                found.values,
-                runs=run_draws(len(found.seeds), group, name, resamples=resamples, seed=seed),
+                scores.values,
+                runs=run_draws(len(scores.seeds), group, name, resamples=resamples, seed=seed),
                 cases=draws,
             )
-            for name, found in methods.items()
+            for name, scores in methods.items()
         }
-        cases = {name: resample_runs(found.values, cases=draws) for name, found in methods.items()}
+        cases = {name: resample_runs(scores.values, cases=draws) for name, scores in methods.items()}
         for a, b in pairs:
             rows.append(
                 {**group._asdict(), "a": a, "b": b}
@@ -154,7 +154,7 @@ def holm(p_values: Floats) -> Floats:
 
 def _difference(a: Scores, b: Scores, group: Group) -> dict[str, float | str]:
     difference = float(nan_mean(a.runs, axis=0) - nan_mean(b.runs, axis=0))
-    gain = np.round(-difference if lower_is_better(group.metric) else difference, _DECIMALS)
+    gain = np.round(-difference if find_metric(group.metric).lower_is_better else difference, _DECIMALS)
     return {"difference": difference, "better": "a" if gain > 0 else "b" if gain < 0 else ""}
 
 
@@ -164,7 +164,7 @@ def _interval_of_difference(a: Floats, b: Floats, prefix: str) -> dict[str, floa
 
 
 def _improvement(a: Scores, b: Scores, drawn_a: Floats, drawn_b: Floats, group: Group) -> dict[str, float]:
-    lower = lower_is_better(group.metric)
+    lower = find_metric(group.metric).lower_is_better
     low, high = interval(probability_of_improvement(drawn_a, drawn_b, lower_is_better=lower))
     value = float(probability_of_improvement(a.runs, b.runs, lower_is_better=lower))
     return {"probability": value, "probability_low": low, "probability_high": high}

@@ -1,12 +1,8 @@
 """Figures that others published, to stand beside own ones."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-
-from medssl.protocol.report.text_tables import Row, records
-from medssl.reports.figure_style import TITLES
 
 PAPERS = {
     "tcseg": "TCSeg paper",
@@ -56,11 +52,6 @@ _METRICS |= {
     "p_unc_inacc": "p_unc_inacc_landgraf2025",
 }
 _STATISTICS = {"max": "maximum", "min": "minimum"}
-_SHOWN = {
-    ("median", "maximum"): "median / maximum",
-    ("mean", "std"): "mean / std",
-    ("value",): "statistic not stated",
-}
 
 
 def published_figures(*, remembered: bool = False) -> pd.DataFrame:
@@ -95,67 +86,10 @@ def published_figures(*, remembered: bool = False) -> pd.DataFrame:
 
 
 def read_printed(name: str) -> pd.DataFrame:
-    """One file of medssl/protocol/analysis/published_tables as it stands there, all of it text.
+    """One file of ``published_tables`` as it stands there, all of it text.
 
     Args:
         name: of :data:`PAPERS`, or "remembered".
     """
     table = pd.read_csv(_TABLES / f"{name}.csv", dtype=str, keep_default_na=False, encoding="utf-8")
     return table[list(COLUMNS)]
-
-
-def published_rows(figures: pd.DataFrame, *, checkpoint: str, metrics: Sequence[str], unit: str) -> list[Row]:
-    """Rows of a table, as printed, each with its source and the statistic that it shows.
-
-    What a source prints in several of its tables is one row that names them all. Distances stand only where
-    the own ones have their unit.
-
-    Args:
-        figures: of :func:`published_figures`, of one data set and labelled count.
-        checkpoint: "best", "last" or, for figures whose checkpoint is not stated, empty.
-        metrics: columns.
-        unit: of the own distances.
-    """
-    shown = figures["metric"].isin(metrics) & figures["unit"].isin(["", unit])
-    coincide = ["last/best"] if checkpoint else []
-    usable = figures[shown & figures["checkpoint"].isin([checkpoint, *coincide])]
-    rows = []
-    identity = ["paper", "method", "variant", "backbone", "split"]
-    for (paper, method, variant, backbone, split), group in usable.groupby(identity, sort=False):
-        for statistics, title in _SHOWN.items():
-            chosen = group[group["statistic"].isin(statistics)]
-            if chosen.empty:
-                continue
-            source = ", ".join(
-                [PAPERS.get(str(paper), "from memory"), *filter(None, chosen["table"].unique())]
-            )
-            remark = "; ".join(filter(None, [source, str(split), str(backbone), title]))
-            name = f"{method} {variant}".strip()
-            cells = _cells(chosen, metrics, statistics)
-            rows.append(Row(name, remark, cells, {}, published=True, notes=_notes(chosen, metrics)))
-    return rows
-
-
-def _cells(chosen: pd.DataFrame, metrics: Sequence[str], statistics: Sequence[str]) -> dict[str, str]:
-    """The printed numbers by metric, an en dash where one of two is not printed."""
-    printed = {(row["metric"], row["statistic"]): str(row["printed"]) for row in records(chosen)}
-    return {
-        metric: " / ".join(printed.get((metric, statistic), "\N{EN DASH}") for statistic in statistics)
-        for metric in metrics
-        if any((metric, statistic) in printed for statistic in statistics)
-    }
-
-
-def _notes(chosen: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
-    """Every note once; one that does not hold for the whole row begins with the columns that it is about."""
-    columns: dict[str, set[str]] = {}
-    for row in records(chosen):
-        for note in filter(None, str(row["note"]).split("; ")):
-            columns.setdefault(note, set()).add(row["metric"])
-    every = set(chosen["metric"])
-    return tuple(
-        note
-        if about == every
-        else ", ".join(TITLES.get(metric, metric) for metric in metrics if metric in about) + f": {note}"
-        for note, about in columns.items()
-    )

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from medssl.metrics.table import find_metric
 from medssl.protocol.analysis.bootstrap import (
     RESAMPLES,
     Floats,
@@ -11,7 +12,6 @@ from medssl.protocol.analysis.bootstrap import (
     groups,
     interquartile_mean,
     interval,
-    lower_is_better,
     resample_runs,
     run_draws,
 )
@@ -44,16 +44,16 @@ def rank_stability(table: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int
     """
     rows = []
     for group, methods in groups(table):
-        sign = -1.0 if lower_is_better(group.metric) else 1.0
-        with_value = {name: found for name, found in methods.items() if not np.isnan(found.runs).all()}
+        sign = -1.0 if find_metric(group.metric).lower_is_better else 1.0
+        with_value = {name: scores for name, scores in methods.items() if not np.isnan(scores.runs).all()}
         if len(with_value) < 2:
             continue
         observed, columns = [], []
-        for name, found in with_value.items():
-            draws = case_draws(len(found.cases), group.dataset, resamples=resamples, seed=seed)
-            runs = run_draws(len(found.seeds), group, name, resamples=resamples, seed=seed)
-            observed.append(interquartile_mean(found.runs))
-            columns.append(interquartile_mean(resample_runs(found.values, runs=runs, cases=draws)))
+        for name, scores in with_value.items():
+            draws = case_draws(len(scores.cases), group.dataset, resamples=resamples, seed=seed)
+            runs = run_draws(len(scores.seeds), group, name, resamples=resamples, seed=seed)
+            observed.append(interquartile_mean(scores.runs))
+            columns.append(interquartile_mean(resample_runs(scores.values, runs=runs, cases=draws)))
         ranks = _ranks(sign * np.array(observed)[None])[0]
         values = np.stack(columns, 1)
         drawn = _ranks(sign * values[~np.isnan(values).any(1)])
@@ -85,10 +85,11 @@ def kendall_taus(rankings: Floats, reference: Floats) -> Floats:
         In [-1, 1], ``(n,)``; NaN where either is constant.
     """
     first, second = np.triu_indices(rankings.shape[1], 1)
-    mine = np.sign(rankings[:, first] - rankings[:, second])
-    theirs = np.sign(reference[first] - reference[second])
-    scale = np.sqrt((mine**2).sum(1) * (theirs**2).sum())
-    taus: Floats = np.divide(mine @ theirs, scale, out=np.full(len(rankings), np.nan), where=scale > 0)
+    orders = np.sign(rankings[:, first] - rankings[:, second])
+    reference_order = np.sign(reference[first] - reference[second])
+    scale = np.sqrt((orders**2).sum(1) * (reference_order**2).sum())
+    taus: Floats = np.full(len(rankings), np.nan)
+    np.divide(orders @ reference_order, scale, out=taus, where=scale > 0)
     return taus
 
 

@@ -13,13 +13,10 @@ import yaml
 
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder, Selection, Status
-from medssl.evaluation.scans import METRICS, RELIABILITY
+from medssl.metrics.table import CLASS_METRICS, SCORE_COLUMNS
 
 Checkpoint = Literal["best", "last"]
 Subset = Literal["test", "validation"]
-
-ALL_METRICS = (*METRICS, *RELIABILITY)
-"""Columns of a scores file that become metrics of the long table."""
 
 COLUMNS = (
     "dataset",
@@ -48,6 +45,7 @@ _REQUIRED: dict[str, type] = {
     "status": str,
 }
 _FACTS = ("case", "class", "unit", "empty", "volume_ml", "reference_ml")
+"""Columns of a scores file that are no metric."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ class Run:
     @property
     def status(self) -> Status:
         """How far the run is."""
-        found: Status = self.record["status"]
-        return found
+        status: Status = self.record["status"]
+        return status
 
     @property
     def finished(self) -> bool:
@@ -116,8 +114,9 @@ class Run:
         """Scores of every case and class of a checkpoint; None where there is no file.
 
         Returns:
-            Columns case (str), class (int), unit and empty (str), and every metric (float; NaN where it is
-            not defined).
+            Columns case (str), class (int), unit and empty (str; "" where the file does not have them), and
+            the metrics that the file has (float; NaN where one is not defined). Columns that nobody knows
+            here stay as they are.
 
         Raises:
             InputError: a damaged file.
@@ -155,7 +154,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     Raises:
         InputError: no such folder, no run in one of them, or a damaged file.
     """
-    found: dict[Path, Run] = {}
+    runs: dict[Path, Run] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise InputError(folder, "no such folder", "give folders of runs, or folders that hold them")
@@ -163,15 +162,16 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
         if not records:
             raise InputError(folder, "holds no run.json at any depth", "give folders of runs")
         for record in records:
-            found.setdefault(record.parent.resolve(), _read_run(record.parent))
-    return sorted(found.values(), key=lambda run: (run.dataset, run.labeled, run.setting, run.seed, run.path))
+            runs.setdefault(record.parent.resolve(), _read_run(record.parent))
+    return sorted(runs.values(), key=lambda run: (run.dataset, run.labeled, run.setting, run.seed, run.path))
 
 
 def long_table(runs: Sequence[Run], *, subset: Subset = "test") -> pd.DataFrame:
     """Every score of every finished run, one a row.
 
     The runs' own order does not matter: rows are sorted. Metrics of a case as a whole (reliability) stand in
-    the rows of all its classes, as they do in the files. Values that are not defined stay NaN.
+    the rows of all its classes, as they do in the files. Values that are not defined stay NaN; a metric that
+    a run's file does not have (it was scored before the metric existed) has no row of that run.
 
     Args:
         runs: of :func:`find_runs`; what is not finished is left out, and named by
@@ -190,7 +190,7 @@ def long_table(runs: Sequence[Run], *, subset: Subset = "test") -> pd.DataFrame:
             scores = run.scores(checkpoint, subset) if run.finished else None
             if scores is None:
                 continue
-            part = scores.melt(["case", "class"], list(ALL_METRICS), "metric", "value")
+            part = scores.melt(["case", "class"], known_metrics(scores), "metric", "value")
             part["dataset"], part["labeled"], part["method"] = run.dataset, run.labeled, run.setting
             part["seed"], part["checkpoint"], part["selection"] = run.seed, checkpoint, run.selection
             parts.append(part)
@@ -198,13 +198,23 @@ def long_table(runs: Sequence[Run], *, subset: Subset = "test") -> pd.DataFrame:
         where = runs[0].path if runs else "runs"
         raise InputError(where, f"no finished run has {subset} scores", "finish and score a run first")
     table = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
-    order = {name: index for index, name in enumerate(ALL_METRICS)}
+    order = {name: index for index, name in enumerate(SCORE_COLUMNS)}
     table = table.sort_values(
         ["dataset", "labeled", "method", "seed", "checkpoint", "metric", "case", "class"],
         key=lambda column: column.map(order) if column.name == "metric" else column,
         kind="stable",
     )
     return table.reset_index(drop=True)
+
+
+def known_metrics(scores: pd.DataFrame) -> list[str]:
+    """The metrics that a scores file has, of those that this version knows."""
+    return [name for name in SCORE_COLUMNS if name in scores]
+
+
+def unknown_columns(scores: pd.DataFrame) -> list[str]:
+    """The columns of a scores file that this version does not know, such as a later version's metric."""
+    return [str(name) for name in scores if name not in (*_FACTS, *SCORE_COLUMNS)]
 
 
 def require_comparable(runs: Sequence[Run]) -> None:
@@ -248,7 +258,7 @@ def require_comparable(runs: Sequence[Run]) -> None:
                 same(run, (run.dataset, name), policy.get(name), title, "score them under one policy")
             scores = run.scores(checkpoint)
             if scores is not None:
-                units = " and ".join(sorted(set(scores["unit"])))
+                units = " and ".join(sorted(set(scores["unit"]))) or None
                 same(run, (run.dataset,), units, f"unit of distances (cases_{checkpoint}.csv)", apart)
                 cases = frozenset(zip(scores["case"], scores["class"], strict=True))
                 same(run, (run.dataset,), cases, f"test cases (cases_{checkpoint}.csv)", apart)
@@ -303,12 +313,18 @@ def _read_scores(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(path, "cannot be read as a CSV file of scores", _SCORE_AGAIN) from error
-    missing = [name for name in (*_FACTS, *ALL_METRICS) if name not in table]
-    if missing:
-        raise InputError(path, f"has no column {missing[0]!r}", _SCORE_AGAIN)
+    metrics = known_metrics(table)
+    for name in ("case", "class"):
+        if name not in table:
+            raise InputError(path, f"has no column {name!r}", _SCORE_AGAIN)
+    if not any(metric.name in metrics for metric in CLASS_METRICS):
+        raise InputError(path, "has no metric of a class", _SCORE_AGAIN)
     if table.empty:
         raise InputError(path, "holds no case", _SCORE_AGAIN)
-    for name in ("class", *ALL_METRICS):
+    for name in ("unit", "empty"):
+        if name not in table:
+            table[name] = ""
+    for name in ("class", *metrics):
         try:
             # Python's own float reads back exactly what was written; pandas' parser may be one unit off.
             numbers = [math.nan if text == "" else float(text) for text in table[name]]

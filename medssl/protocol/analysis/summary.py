@@ -7,7 +7,7 @@ metric of a missed structure is NaN (:data:`medssl.metrics.EMPTY_POLICY`).
 
 import pandas as pd
 
-from medssl.evaluation.scans import METRICS
+from medssl.metrics.table import CLASS_METRICS, find_metric
 from medssl.protocol.analysis.bootstrap import (
     RESAMPLES,
     Floats,
@@ -17,7 +17,6 @@ from medssl.protocol.analysis.bootstrap import (
     groups,
     interquartile_mean,
     interval,
-    lower_is_better,
     resample_runs,
     run_draws,
 )
@@ -34,8 +33,8 @@ def run_values(table: pd.DataFrame) -> pd.DataFrame:
     rows = [
         (group.dataset, group.labeled, name, group.checkpoint, group.metric, seed, value)
         for group, methods in groups(table)
-        for name, found in methods.items()
-        for seed, value in zip(found.seeds, found.runs.tolist(), strict=True)
+        for name, scores in methods.items()
+        for seed, value in zip(scores.seeds, scores.runs.tolist(), strict=True)
     ]
     return pd.DataFrame(rows, columns=[*_KEY, "seed", "value"])
 
@@ -69,25 +68,26 @@ def summarize(
         - best_last_gap: median over runs of best minus last of the same run; NaN without a best.
     """
     if by_class:
+        of_classes = table["metric"].isin([metric.name for metric in CLASS_METRICS])
         per_class = [
             summarize(part, resamples=resamples, seed=seed).assign(**{"class": label})
-            for label, part in table[table["metric"].isin(METRICS)].groupby("class")
+            for label, part in table[of_classes].groupby("class")
         ]
-        whole = pd.concat(per_class, ignore_index=True)
-        whole.insert(len(_KEY), "class", whole.pop("class"))
-        return whole.sort_values([*_KEY[:4]], kind="stable").reset_index(drop=True)
+        together = pd.concat(per_class, ignore_index=True)
+        together.insert(len(_KEY), "class", together.pop("class"))
+        return together.sort_values([*_KEY[:4]], kind="stable").reset_index(drop=True)
     rows = []
     for group, methods in groups(table):
-        for name, found in methods.items():
+        for name, scores in methods.items():
             rows.append(
                 {"dataset": group.dataset, "labeled": group.labeled, "method": name}
                 | {"checkpoint": group.checkpoint, "metric": group.metric}
-                | _of_setting(found, group, name, resamples, seed)
+                | _of_setting(scores, group, name, resamples, seed)
             )
     summary = pd.DataFrame(rows)
     gaps = best_last_gaps(table).groupby(["dataset", "labeled", "method", "metric"])["gap"].median()
     selections = table.groupby(["dataset", "labeled", "method"])["selection"].agg(
-        lambda found: "+".join(sorted(set(found)))
+        lambda chosen: "+".join(sorted(set(chosen)))
     )
     summary = summary.join(gaps.rename("best_last_gap"), on=["dataset", "labeled", "method", "metric"])
     summary = summary.join(selections, on=["dataset", "labeled", "method"])
@@ -111,20 +111,20 @@ def best_last_gaps(table: pd.DataFrame) -> pd.DataFrame:
     return (best.loc[both] - last.loc[both]).rename("gap").reset_index()
 
 
-def _of_setting(found: Scores, group: Group, method: str, resamples: int, seed: int) -> dict[str, float]:
-    runs = pd.Series(found.runs)
+def _of_setting(scores: Scores, group: Group, method: str, resamples: int, seed: int) -> dict[str, float]:
+    runs = pd.Series(scores.runs)
     drawn = resample_runs(
-        found.values,
-        runs=run_draws(len(found.seeds), group, method, resamples=resamples, seed=seed),
-        cases=case_draws(len(found.cases), group.dataset, resamples=resamples, seed=seed),
+        scores.values,
+        runs=run_draws(len(scores.seeds), group, method, resamples=resamples, seed=seed),
+        cases=case_draws(len(scores.cases), group.dataset, resamples=resamples, seed=seed),
     )
     low, high = interval(interquartile_mean(drawn))
     ends = (float(runs.max()), float(runs.min()))
-    best, worst = ends[::-1] if lower_is_better(group.metric) else ends
+    best, worst = ends[::-1] if find_metric(group.metric).lower_is_better else ends
     return {
-        "runs": len(found.seeds),
-        "cases": len(found.cases),
-        "missing": found.missing,
+        "runs": len(scores.seeds),
+        "cases": len(scores.cases),
+        "missing": scores.missing,
         "median": float(runs.median()),
         "maximum": ends[0],
         "minimum": ends[1],
@@ -132,7 +132,7 @@ def _of_setting(found: Scores, group: Group, method: str, resamples: int, seed: 
         "worst_run": worst,
         "mean": float(runs.mean()),
         "std": float(runs.std(ddof=1)),
-        "iqm": _number(interquartile_mean(found.runs)),
+        "iqm": _number(interquartile_mean(scores.runs)),
         "iqm_low": low,
         "iqm_high": high,
     }

@@ -104,6 +104,15 @@ def test_empty_predictions_are_counted_and_named(tmp_path):
     ]
 
 
+def test_metrics_that_older_scores_lack_and_columns_that_nobody_knows(tmp_path):
+    write_settings(tmp_path, without=["nsd"], metrics={"elegance": [1.0] * 10})
+    found = cautions(tmp_path)
+    assert [(row.setting, row.kind, row.text) for row in found] == [
+        ("TCSeg", "missing metric", "scored before nsd was measured, in seed 2: score again to fill it"),
+        ("TCSeg", "unknown column", "elegance, in the scores of seed 2, is no metric known here: left out"),
+    ]
+
+
 def test_missing_seeds(tmp_path):
     write_settings(tmp_path)
     write_run(tmp_path / "more", setting="Supervised", seed=7, dice_best=BASE, dice_last=BASE)

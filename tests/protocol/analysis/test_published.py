@@ -2,10 +2,9 @@ import pandas as pd
 import pytest
 
 from medssl.data import read_split
-from medssl.protocol.analysis.published import COLUMNS, PAPERS, published_figures, published_rows
-from medssl.protocol.analysis.store import ALL_METRICS
+from medssl.metrics.table import SCORE_COLUMNS
+from medssl.protocol.analysis.published import COLUMNS, PAPERS, published_figures
 
-OVERLAP = ["dice", "jaccard", "hausdorff95", "asd"]
 VOLUMES = ["la", "pancreas_ct", "brats2019"]
 
 
@@ -18,10 +17,6 @@ def of(figures, dataset="la", labeled=8):
     return figures[figures["dataset"].eq(dataset) & figures["labeled"].eq(labeled)]
 
 
-def rows(figures, checkpoint, *, unit="voxel", **place):
-    return published_rows(of(figures, **place), checkpoint=checkpoint, metrics=OVERLAP, unit=unit)
-
-
 def test_every_figure_has_a_known_place_and_says_what_it_is(figures):
     assert tuple(figures.columns) == COLUMNS
     assert set(figures["paper"]) == set(PAPERS)
@@ -29,7 +24,7 @@ def test_every_figure_has_a_known_place_and_says_what_it_is(figures):
     assert set(figures["statistic"]) == {"median", "maximum", "minimum", "mean", "std", "delta", "value"}
     assert not (figures[["paper", "table", "dataset", "method", "metric", "printed"]] == "").any().any()
     placed = figures[figures["dataset"].isin(VOLUMES)].dropna(subset="labeled")
-    assert set(placed["metric"]) <= set(ALL_METRICS)
+    assert set(placed["metric"]) <= set(SCORE_COLUMNS)
     for (dataset, labeled), _ in placed.groupby(["dataset", "labeled"]):
         split = read_split(dataset)
         assert labeled in {*split.labeled_counts.values(), len(split.training)}
@@ -71,45 +66,6 @@ def test_the_papers_table_1(figures):
         assert [found[place] for place in places] == expected
 
 
-def test_best_stands_with_best_and_last_with_last(figures):
-    last, best, unstated = ({row.name for row in rows(figures, name)} for name in ("last", "best", ""))
-    assert {"DTC", "TCSeg", "TraCoCo"} <= last
-    assert {"MC-Net+", "BCP", "A&D", "TCSeg", "TraCoCo"} <= best
-    assert {"CRDS", "BoANet", "W2SPC", "OTCMC", "supervised only", "TCSeg w/o prob."} <= unstated
-    assert not unstated & (last | best)
-    assert not {"MC-Net+", "BCP", "A&D"} & last
-    assert not {"DTC", "DBiSL"} & best
-    assert all(row.published and row.marks == {} for row in rows(figures, ""))
-
-
-def test_checkpoints_that_coincide_stand_in_both_tables(figures):
-    for checkpoint in ("last", "best"):
-        found = rows(figures, checkpoint, dataset="brats2019", labeled=25)
-        (row,) = [row for row in found if row.name == "TCSeg"]
-        assert row.cells["dice"] == "85.27 / 86.52"
-        assert row.remark == "TCSeg paper, Table 1, Table 5; VNet-style; median / maximum"
-        assert "protocols coincide (validation set)" in " ".join(row.notes)
-
-
-def test_a_row_names_its_statistic_and_one_number_is_not_taken_for_a_median(figures):
-    last = {(row.name, row.remark.rsplit("; ", 1)[1]): row for row in rows(figures, "last")}
-    assert last["TCSeg", "median / maximum"].cells == {
-        "dice": "90.28 / 90.39",
-        "hausdorff95": "6.49 / 6.40",
-        "asd": "1.77 / 1.88",
-    }
-    assert last["TCSeg", "mean / std"].cells == {"dice": "89.86 / 0.12"}
-    assert "inconsistent with the Table 1 median and maximum" in last["TCSeg", "mean / std"].notes
-    assert "Dice: inconsistent with Figure 5" in last["TCSeg", "median / maximum"].notes
-    assert last["DTC", "statistic not stated"].cells["dice"] == "87.51"
-
-
-def test_distances_in_another_unit_stay_out(figures):
-    for row in rows(figures, "best", unit="mm"):
-        assert set(row.cells) <= {"dice", "jaccard"}
-    assert any("hausdorff95" in row.cells for row in rows(figures, "best"))
-
-
 def test_several_tables_of_a_paper_print_one_number_for_one_thing(figures):
     """Which is why a row may merge them."""
     shown = figures[figures["dataset"].isin(VOLUMES) & figures["labeled"].notna()]
@@ -137,6 +93,3 @@ def test_what_is_only_remembered_is_left_out_unless_asked_for(figures):
     assert remembered["note"].str.startswith("from memory").all()
     assert set(remembered["checkpoint"]) == {""}
     pd.testing.assert_frame_equal(more.iloc[: len(figures)], figures)
-    assert "URPC" not in {row.name for row in rows(figures, "")}
-    (row,) = [row for row in rows(more, "") if row.name == "URPC"]
-    assert row.remark == "from memory; statistic not stated"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from medssl.common.errors import InputError
-from medssl.protocol.analysis.store import COLUMNS, find_runs, long_table, require_comparable
+from medssl.metrics.table import SCORE_COLUMNS
+from medssl.protocol.analysis.store import COLUMNS, find_runs, long_table, require_comparable, unknown_columns
 from tests.protocol.folders import sha256, write_run
 
 
@@ -30,8 +31,7 @@ def test_long_table_holds_every_score_of_both_checkpoints(tmp_path):
     write_run(tmp_path / "1", dice_best=[[0.8, 0.6], [0.7, 0.5]], dice_last=[[0.75, 0.55], [0.65, 0.45]])
     table = long_table(find_runs([tmp_path]))
     assert tuple(table.columns) == COLUMNS
-    # 12 metrics, 2 checkpoints, 2 cases, 2 classes
-    assert len(table) == 12 * 2 * 2 * 2
+    assert len(table) == len(SCORE_COLUMNS) * 2 * 2 * 2  # metrics, checkpoints, cases, classes
     one = table.query("metric == 'dice' and checkpoint == 'last' and case == 'case-02'")
     assert one.set_index("class")["value"].to_dict() == {1: 0.65, 2: 0.45}
     assert set(table["selection"]) == {"validation"}
@@ -48,6 +48,30 @@ def test_undefined_scores_stay_in_the_table_as_nan(tmp_path):
     write_run(tmp_path, metrics={"p_unc_inacc": [0.5, float("nan"), ""]})
     table = long_table(find_runs([tmp_path])).query("metric == 'p_unc_inacc' and checkpoint == 'last'")
     assert np.isnan(table["value"]).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "lacking", [SCORE_COLUMNS[1:2], SCORE_COLUMNS[3:], ("unit", "empty", "reference_ml")]
+)
+def test_scores_that_lack_a_column_have_no_row_of_it_and_all_else(tmp_path, lacking):
+    write_run(tmp_path / "old", setting="old", without=lacking)
+    write_run(tmp_path / "new", setting="new")
+    runs = find_runs([tmp_path])
+    require_comparable(runs)
+    table = long_table(runs)
+    measured = table.groupby("method")["metric"].agg(set)
+    assert measured["new"] == set(SCORE_COLUMNS)
+    assert measured["old"] == set(SCORE_COLUMNS).difference(lacking)
+    shared = table[table["metric"].isin(measured["old"])]
+    old, new = (shared[shared["method"] == name].drop(columns="method") for name in ("old", "new"))
+    pd.testing.assert_frame_equal(old.reset_index(drop=True), new.reset_index(drop=True))
+
+
+def test_a_column_of_a_later_version_is_left_out(tmp_path):
+    write_run(tmp_path, metrics={"elegance": ["high", "low", "none"]})
+    runs = find_runs([tmp_path])
+    assert unknown_columns(runs[0].scores("last")) == ["elegance"]
+    assert set(long_table(runs)["metric"]) == set(SCORE_COLUMNS)
 
 
 def test_validation_scores_are_kept_apart_from_test_scores(tmp_path):
@@ -99,7 +123,8 @@ def test_damaged_runs_are_named(tmp_path, name, content, fault):
     [
         (lambda text: "", "cannot be read as a CSV"),
         (lambda text: text.splitlines()[0] + "\n", "holds no case"),
-        (lambda text: text.replace("dice", "dise", 1), "has no column 'dice'"),
+        (lambda text: text.replace("case", "scan", 1), "has no column 'case'"),
+        (lambda text: "case,class,rss\n1,1,0.5\n", "has no metric of a class"),
         (lambda text: text.replace("0.69,", "much,", 1), "column 'dice'.*much"),
         (lambda text: text + text.splitlines()[1] + "\n", "one row a case and class"),
     ],

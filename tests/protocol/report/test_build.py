@@ -9,7 +9,11 @@ import pytest
 
 from medssl.cli import main
 from medssl.common.errors import InputError
-from medssl.protocol.report.build import make_report, write_report
+from medssl.metrics.table import METRICS, find_metric
+from medssl.protocol.analysis.store import COLUMNS
+from medssl.protocol.report.build import make_report
+from medssl.protocol.report.figures import FIGURES
+from medssl.protocol.report.files import write_report
 from medssl.protocol.report.text_tables import markdown
 from tests.protocol.folders import write_run
 
@@ -82,26 +86,14 @@ def test_every_form_is_there(report):
         "cautions.csv", "runs.csv", "tables.md", "tables.tex", "figures",
     }  # fmt: skip
     figures = {path.name for path in (report / "figures").iterdir()}
-    for name in ("runs", "cases", "reliability", "training", "selection", "arrows"):
-        assert {f"toy-labeled4-{name}.png", f"toy-labeled4-{name}.svg"} <= figures
+    drawn = [figure.name for figure in FIGURES if figure.name != "sensitivity"]
+    assert figures == {f"toy-labeled4-{name}.{ending}" for name in drawn for ending in ("png", "svg")}
 
 
 def test_the_long_table_has_the_columns_of_the_contract(report):
     with (report / "scores.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
-    columns = [
-        "dataset",
-        "labeled",
-        "method",
-        "seed",
-        "checkpoint",
-        "selection",
-        "case",
-        "class",
-        "metric",
-        "value",
-    ]
-    assert list(rows[0]) == columns
+    assert tuple(rows[0]) == COLUMNS
     assert len(rows) == 3 * 5 * 2 * len(CASES) * len({row["metric"] for row in rows})
 
 
@@ -124,8 +116,14 @@ def test_the_page_holds_the_tables_and_nothing_from_elsewhere(report):
     text = (report / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
-    assert len(page.addresses) == 6
+    assert len(page.addresses) == len(FIGURES) - 1
     assert "prefers-color-scheme" in text
+    words = {
+        row[0]: row[1] for row in next(table for table in page.tables if table[0] == ["word", "meaning"])
+    }
+    for metric in METRICS:
+        assert (metric.title in words) == metric.headline
+        assert not metric.headline or metric.definition in words[metric.title]
     flat = [cell for table in page.tables for row in table for cell in row]
     for row in table_of(
         (report / "tables.md").read_text(encoding="utf-8"), "overlap and distance of the last"
@@ -197,7 +195,7 @@ def test_published_rows_stand_apart(left_atria):
     assert not any(row.marks for row in theirs)
     # Published distances are in voxels and own ones in mm: they do not share a column.
     assert not any("hausdorff95" in row.cells for row in theirs)
-    text = markdown(rows, ["dice"], "mm", caption="c")
+    text = markdown(rows, [find_metric("dice")], "mm", caption="c")
     assert "| published: TCSeg (TCSeg paper, Table 1, Table 6; VNet-style; median / maximum) [1, 2] |" in text
     assert "\n[1] inconsistent with Figure 5\n" in text
 
@@ -238,6 +236,42 @@ def test_one_run_alone_is_a_report(tmp_path):
     assert "cases" not in report.places[0].figures
     assert {checkpoint for checkpoint, _ in report.places[0].tables} == {"last"}
     write_report(report, tmp_path / "out")
+
+
+OLD = ("ece", "nsd")
+
+
+@pytest.fixture
+def old_and_new(tmp_path):
+    """Five runs that were scored before some metrics existed, and five that have all."""
+    write_study(tmp_path / "runs/old", settings=("supervised",), without=OLD)
+    write_study(tmp_path / "runs/new", settings=("TCSeg",))
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize("metric", ["dice", *OLD])
+def test_runs_scored_before_a_metric_existed_are_rows_with_a_gap_and_a_caution(old_and_new, metric, capsys):
+    out = old_and_new.parent / "out"
+    assert main(["protocol", "report", str(old_and_new), "--out", str(out), "--metric", metric]) == 0
+    said = capsys.readouterr().out
+    for name in OLD:
+        assert f"toy, 4, supervised: missing metric: scored before {name} was measured, in seed 1, 2" in said
+    rows = table_of((out / "tables.md").read_text(encoding="utf-8"), "reliability of the last checkpoint")
+    column = rows[0].index("ECE")
+    cells = {row[0]: row[column] for row in rows[2:]}
+    assert cells["supervised"] == "\N{EN DASH}"
+    assert re.fullmatch(r"0\.\d{4} / 0\.\d{4}", cells["TCSeg"])
+    others = {row[0]: row[1:column] + row[column + 1 :] for row in rows[2:]}
+    assert not any("\N{EN DASH}" in row for row in others.values())
+    page = Page((out / "index.html").read_text(encoding="utf-8"))
+    assert ["toy, 4", "supervised", "missing metric"] in [row[:3] for row in page.tables[0]]
+
+
+def test_a_metric_that_no_run_has_is_one_line(tmp_path, capsys):
+    write_study(tmp_path / "runs", settings=("supervised",), without=OLD)
+    options = ["--out", str(tmp_path / "out"), "--metric", OLD[0]]
+    assert main(["protocol", "report", str(tmp_path / "runs"), *options]) == 2
+    assert f"metric {OLD[0]!r}: is in the scores of no run; score the runs again" in capsys.readouterr().err
 
 
 def test_validation_scores_are_another_report(study):

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medssl.protocol.analysis.bootstrap import lower_is_better
-from medssl.reports.figure_style import GREY, TITLES, Look, new_figure, plain
+from medssl.metrics.table import find_metric
+from medssl.protocol.report.figures.base import FigureSource, ReportFigure
+from medssl.reports.figure_style import GREY, Look, new_figure, plain
 
 
 def paired_differences(
@@ -16,7 +17,7 @@ def paired_differences(
     metric: str,
     baseline: str,
     checkpoint: str = "last",
-) -> Figure:
+) -> Figure | None:
     """Every test case's difference to the baseline, sorted: one panel a setting.
 
     A case's value is its mean over classes and seeds. Full marks: better than the baseline; open: not.
@@ -28,15 +29,20 @@ def paired_differences(
         metric: its name.
         baseline: the setting that is subtracted.
         checkpoint: "best" or "last".
+
+    Returns:
+        None where there is nothing beside the baseline, or the baseline lacks the metric.
     """
     chosen = table[(table["metric"] == metric) & (table["checkpoint"] == checkpoint)]
     values = chosen.groupby(["method", "case"])["value"].mean().unstack("case")
     names = [name for name in shown if name != baseline and name in values.index]
+    if not names or baseline not in values.index:
+        return None
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure, axes = new_figure(max(4.2, 2.9 * columns), 2.5 * rows + 0.5, rows, columns, sharey=True)
     tested = comparison[(comparison["metric"] == metric) & (comparison["checkpoint"] == checkpoint)]
-    sign = -1.0 if lower_is_better(metric) else 1.0
+    sign = -1.0 if find_metric(metric).lower_is_better else 1.0
     for axis, name in zip(axes, names, strict=False):
         look = shown[name]
         difference = np.sort((values.loc[name] - values.loc[baseline]).dropna().to_numpy())
@@ -59,5 +65,23 @@ def paired_differences(
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     figure.supxlabel("test cases, sorted (dashed: their median)", fontsize=9)
-    figure.supylabel(f"{TITLES.get(metric, metric)} minus {plain(baseline)}'s", fontsize=9)
+    figure.supylabel(f"{find_metric(metric).title} minus {plain(baseline)}'s", fontsize=9)
     return figure
+
+
+def _draw(source: FigureSource) -> Figure | None:
+    return paired_differences(
+        source.frames["scores"],
+        source.frames["comparisons"],
+        source.looks,
+        metric=source.metric,
+        baseline=source.baseline,
+    )
+
+
+PAIRED_CASES = ReportFigure(
+    "cases",
+    "Last checkpoint, case by case (mean over seeds), against {baseline}. "
+    "p: Wilcoxon signed-rank over cases, Holm's correction.",
+    _draw,
+)

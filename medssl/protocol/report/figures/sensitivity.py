@@ -5,7 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
-from medssl.reports.figure_style import TITLES, looks, new_figure, plain
+from medssl.metrics.table import find_metric
+from medssl.protocol.report.figures.base import FigureSource, ReportFigure
+from medssl.reports.figure_style import looks, new_figure, plain
 
 
 def swept_settings(settings: list[str]) -> dict[str, str]:
@@ -45,11 +47,11 @@ def sensitivity_radar(summary: pd.DataFrame, *, metric: str) -> Figure | None:
     }
     everything = []
     for (name, ring), look in zip(rings.items(), looks(rings).values(), strict=True):
-        found = ring.reindex(list(values)).to_numpy(float)
-        if np.isnan(found).all():
+        radii = ring.reindex(list(values)).to_numpy(float)
+        if np.isnan(radii).all():
             continue
-        everything += found[~np.isnan(found)].tolist()
-        axis.plot(closed, np.append(found, found[0]), color=look.color, marker=look.marker, ms=4, label=name)
+        everything += radii[~np.isnan(radii)].tolist()
+        axis.plot(closed, np.append(radii, radii[0]), color=look.color, marker=look.marker, ms=4, label=name)
     low, high = min(everything), max(everything)
     pad = max(0.15 * (high - low), 0.005)
     axis.set_rlim(low - 2 * pad, high + pad)
@@ -57,6 +59,15 @@ def sensitivity_radar(summary: pd.DataFrame, *, metric: str) -> Figure | None:
     axis.set_theta_offset(np.pi / 2)
     axis.set_theta_direction(-1)
     axis.tick_params(axis="y", labelsize=7)
-    axis.set_title(TITLES.get(metric, metric), pad=16)
+    axis.set_title(find_metric(metric).title, pad=16)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def _draw(source: FigureSource) -> Figure | None:
+    return sensitivity_radar(source.frames["summary"], metric=source.metric)
+
+
+SENSITIVITY = ReportFigure(
+    "sensitivity", "Sensitivity to a hyperparameter. The scale does not begin at 0.", _draw
+)

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.protocol.report.figures.calibration import read_curves, reliability_diagram, training_curves
+from medssl.protocol.analysis.training_records import read_curves
 from medssl.protocol.report.figures.paired_cases import paired_differences
-from medssl.protocol.report.figures.runs import run_to_run
+from medssl.protocol.report.figures.reliability_diagram import reliability_diagram
+from medssl.protocol.report.figures.run_to_run import run_to_run
 from medssl.protocol.report.figures.sensitivity import sensitivity_radar, swept_settings
+from medssl.protocol.report.figures.training_curves import training_curves
 from medssl.reports.figure_style import looks, new_figure, save
 
 

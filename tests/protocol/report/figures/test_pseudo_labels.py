@@ -5,12 +5,9 @@ import pytest
 from matplotlib.text import Annotation
 
 from medssl.evaluation.pseudo_labels import COLUMNS, COMPARED, QUALITY
-from medssl.protocol.report.figures.pseudo_labels import (
-    own_selection,
-    read_pseudo_labels,
-    selection_arrows,
-    selection_curves,
-)
+from medssl.protocol.analysis.training_records import own_selection, read_pseudo_labels
+from medssl.protocol.report.figures.selection_arrows import selection_arrows
+from medssl.protocol.report.figures.selection_curves import selection_curves
 from medssl.reports.figure_style import looks
 
 HEADER = (*COLUMNS, *QUALITY, *COMPARED)

@@ -1,20 +1,18 @@
-"""Whether a probability means what it says, and how that came about over training."""
+"""Whether a probability means what it says: accuracy against confidence."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
-from medssl.reports.figure_style import GREY, TITLES, Look, legend, new_figure, plain
+from medssl.protocol.report.figures.base import FigureSource, ReportFigure
+from medssl.reports.figure_style import GREY, Look, new_figure, plain
 
-CURVES = ("val_dice", "val_miou", "val_ece", "val_p_acc_cer", "val_p_unc_inacc", "val_rss")
 
-
-def reliability_diagram(scored: Mapping[str, Sequence[Mapping[str, Any]]], shown: dict[str, Look]) -> Figure:
+def reliability_diagram(
+    scored: Mapping[str, Sequence[Mapping[str, Any]]], shown: dict[str, Look]
+) -> Figure | None:
     """Accuracy against confidence in 15 bins, with the share of voxels in each below: one panel a setting.
 
     On the diagonal a confidence of 0.8 is right in 80% of the voxels; below it a model is over-confident.
@@ -24,9 +22,14 @@ def reliability_diagram(scored: Mapping[str, Sequence[Mapping[str, Any]]], shown
     Args:
         scored: contents of ``reliability_*.json``, one for each run, by setting.
         shown: looks by setting.
+
+    Returns:
+        None where nothing was scored.
     """
     names = [name for name in shown if scored.get(name)]
-    columns = min(4, max(1, len(names)))
+    if not names:
+        return None
+    columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure, axes = new_figure(max(3.4, 2.6 * columns), 3.5 * rows, 2 * rows, columns)
     engine = figure.get_layout_engine()
@@ -92,62 +95,17 @@ def _merged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return merged
 
 
-def read_curves(logs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
-    """Validation lines of some logs: columns method, run, step and :data:`CURVES` (NaN where there is none).
-
-    Args:
-        logs: ``log.jsonl`` files by setting.
-    """
-    rows = []
-    for name, paths in logs.items():
-        for run, path in enumerate(paths):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                if entry["event"] == "validation":
-                    found = {key: entry.get(key) for key in CURVES}
-                    rows.append({"method": name, "run": run, "step": entry["step"], **found})
-    table = pd.DataFrame(rows, columns=["method", "run", "step", *CURVES])
-    return table.astype(dict.fromkeys(CURVES, float))
+def _draw(source: FigureSource) -> Figure | None:
+    scored = {
+        name: [content for run in runs if (content := run.reliability("last", source.subset))]
+        for name, runs in source.runs.items()
+    }
+    return reliability_diagram(scored, source.looks)
 
 
-def training_curves(curves: pd.DataFrame, shown: dict[str, Look]) -> Figure | None:
-    """Accuracy and reliability on the validation cases over training (Landgraf et al. 2025, Figure 4).
-
-    Median over runs, with their range as a band.
-
-    Args:
-        curves: of :func:`read_curves`.
-        shown: looks by setting.
-
-    Returns:
-        None where no run was validated.
-    """
-    present = [key for key in CURVES if curves[key].notna().any()]
-    if not present:
-        return None
-    columns = min(3, len(present))
-    rows = -(-len(present) // columns)
-    height = 2.5 * rows + 0.3 + 0.22 * -(-len(shown) // 4)
-    figure, axes = new_figure(3.3 * columns, height, rows, columns)
-    for axis, key in zip(axes, present, strict=False):
-        for name, look in shown.items():
-            mine = curves[curves["method"] == name].groupby("step")[key]
-            if not len(mine):
-                continue
-            middle = mine.median()
-            axis.plot(
-                middle.index,
-                middle,
-                color=look.color,
-                linestyle=look.line,
-                marker=look.marker,
-                ms=3.5,
-                lw=1.4,
-            )
-            axis.fill_between(middle.index, mine.min(), mine.max(), color=look.color, alpha=0.1, linewidth=0)
-        axis.set_title(TITLES.get(key.removeprefix("val_"), key))
-        axis.set_xlabel("step")
-    for axis in axes[len(present) :]:
-        axis.set_axis_off()
-    legend(figure, shown)
-    return figure
+RELIABILITY_DIAGRAM = ReportFigure(
+    "reliability",
+    "Reliability diagram of the last checkpoint, runs pooled: below the diagonal a model is "
+    "over-confident. Below, the share of voxels.",
+    _draw,
+)

@@ -1,0 +1,51 @@
+"""A report as files: CSV, Markdown, LaTeX, pictures and a page."""
+
+import io
+from pathlib import Path
+
+from medssl.common.errors import InputError
+from medssl.common.files import write_text
+from medssl.protocol.report.contents import Report
+from medssl.protocol.report.rows import TABLES
+from medssl.protocol.report.text_tables import latex, markdown
+from medssl.protocol.report.web_page import write_page
+from medssl.reports.figure_style import save
+
+PAGE = "index.html"
+
+
+def write_report(report: Report, out: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write CSV files, ``tables.md``, ``tables.tex``, ``figures/*.png`` and ``*.svg``, and ``index.html``.
+
+    The same runs give the same bytes. Nothing else in the folder is touched.
+
+    Raises:
+        InputError: the folder holds a report already and ``overwrite`` was not asked for, or is a file.
+
+    Returns:
+        The files, the page first.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "not a folder", "choose another one")
+    if (out / PAGE).exists() and not overwrite:
+        raise InputError(out / PAGE, "exists already", "add --overwrite, or choose another folder")
+    written = []
+    for name, frame in report.frames.items():
+        text = io.StringIO()
+        frame.to_csv(text, index=False, lineterminator="\n")
+        write_text(out / f"{name}.csv", text.getvalue())
+        written.append(out / f"{name}.csv")
+    for name, form in (("tables.md", markdown), ("tables.tex", latex)):
+        parts = [
+            form(rows, TABLES[table], place.unit, caption=place.caption(checkpoint, table))
+            for place in report.places
+            for (checkpoint, table), rows in place.tables.items()
+        ]
+        write_text(out / name, "\n".join(parts))
+        written.append(out / name)
+    for place in report.places:
+        for name, (figure, _) in place.figures.items():
+            written += save(figure, out / "figures" / f"{place.stem}-{name}")
+    write_page(report, out / PAGE)
+    return [out / PAGE, *written]
