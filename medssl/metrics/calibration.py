@@ -66,8 +66,8 @@ class CalibrationError(PooledMetric):
     def _gaps(self, prefix: str = "") -> tuple[Tensor, Tensor]:
         """Distance of confidence and accuracy in each bin, and the bin's share of the pixels."""
         count = self.total(prefix + "count")
-        some = count.clamp(min=1)
-        gap = (self.total(prefix + "confidence") / some - self.total(prefix + "correct") / some).abs()
+        divisor = count.clamp(min=1)
+        gap = (self.total(prefix + "confidence") / divisor - self.total(prefix + "correct") / divisor).abs()
         return gap, count / count.sum()
 
     def compute(self, norm: CalibrationNorm = "l1") -> float:
@@ -128,8 +128,8 @@ class AdaptiveCalibrationError(CalibrationError):
         totals = [torch.zeros(self.groups, dtype=torch.float64) for _ in range(3)]
         for total, name in zip(totals, ("count", "confidence", "correct"), strict=True):
             total.index_add_(0, group, self.total(name))
-        some = totals[0].clamp(min=1)
-        return _error((totals[1] / some - totals[2] / some).abs(), totals[0] / totals[0].sum(), norm)
+        divisor = totals[0].clamp(min=1)
+        return _error((totals[1] / divisor - totals[2] / divisor).abs(), totals[0] / totals[0].sum(), norm)
 
 
 class ProperScores(PooledMetric):
@@ -182,7 +182,7 @@ def expected_calibration_error(
     *,
     norm: CalibrationNorm = "l1",
 ) -> float:
-    """Expected calibration error of some images, pooled over their pixels: see :class:`CalibrationError`.
+    """Expected calibration error of images, pooled over their pixels: see :class:`CalibrationError`.
 
     Args:
         probs: softmax probabilities ``(B, K, *S)``, or ``(K, *S)`` of one image.

@@ -106,10 +106,10 @@ class ClassSelectionCounts:
 
     def compute(self) -> SelectionQuality:
         """Of the selection as a whole: right or wrong against selected or not."""
-        whole = SelectionCounts()
+        overall = SelectionCounts()
         right = self.counts.diagonal(dim1=1, dim2=2).sum(1)
-        whole.counts = torch.stack([self.counts.sum((1, 2)) - right, right], dim=1)
-        return whole.compute()
+        overall.counts = torch.stack([self.counts.sum((1, 2)) - right, right], dim=1)
+        return overall.compute()
 
     def compute_class(self, label: int, *, everything: bool = False) -> SelectionQuality:
         """Of one class.
@@ -181,5 +181,5 @@ def _check_selection(pseudo_labels: Tensor, selected: Tensor, truth: Tensor) -> 
         raise ValueError(f"selected must be bool, got {selected.dtype}")
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+def _share(part: int, total: int) -> float:
+    return part / total if total else float("nan")

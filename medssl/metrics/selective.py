@@ -67,8 +67,8 @@ class RiskCoverage(PooledMetric):
     def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Coverage and the mean risk at it, after every bin that holds pixels, surest first."""
         count, wrong = (self.total(name).flip(-1).numpy() for name in ("count", "wrong"))
-        some = count > 0
-        coverage, wrongs = np.cumsum(count[some]), np.cumsum(wrong[some])
+        filled = count > 0
+        coverage, wrongs = np.cumsum(count[filled]), np.cumsum(wrong[filled])
         return coverage / max(coverage[-1:].sum(), 1), wrongs / np.maximum(coverage, 1)
 
     def compute(self) -> float:

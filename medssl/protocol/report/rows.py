@@ -48,13 +48,18 @@ def headline(
 ) -> list[Row]:
     """Median and best run of every setting, as the TCSeg paper's Table 1 prints them.
 
+    A metric that only some runs of a setting have is a gap: its median would be over other runs than its
+    neighbours'.
+
     Args:
         summary: of :func:`medssl.protocol.analysis.summary.summarize`, of one data set and labelled count.
         settings: in the order of rows.
         checkpoint: "best" or "last".
         metrics: columns.
     """
-    summaries = records(summary[summary["checkpoint"] == checkpoint])
+    of_checkpoint = summary[summary["checkpoint"] == checkpoint]
+    most_runs = of_checkpoint.groupby("method")["runs"].transform("max")
+    summaries = records(of_checkpoint[of_checkpoint["runs"] == most_runs])
     marks = {metric.name: _marked(summaries, metric) for metric in metrics}
     rows = []
     for setting in settings:
@@ -92,7 +97,8 @@ def published_rows(
     the own ones have their unit.
 
     Args:
-        figures: of :func:`published_figures`, of one data set and labelled count.
+        figures: of :func:`medssl.protocol.analysis.published.published_figures`, of one data set and
+            labelled count.
         checkpoint: "best", "last" or, for figures whose checkpoint is not stated, empty.
         metrics: columns.
         unit: of the own distances.

@@ -62,10 +62,10 @@ def stages(run: PlannedRun) -> list[Stage]:
     """The commands of a run, in order."""
 
     def bundle(files: list[str], **options: str) -> tuple[str, ...]:
-        given = [part for name, value in options.items() for part in (f"--{name}", value)]
+        overrides = [part for name, value in options.items() for part in (f"--{name}", value)]
         names = "[" + ",".join(repr(name) for name in files) + "]"
         command = (sys.executable, "-m", "monai.bundle", "run")
-        return (*command, "--bundle_root", str(run.bundle), "--config_file", names, *given)
+        return (*command, "--bundle_root", str(run.bundle), "--config_file", names, *overrides)
 
     training = Stage(
         "training",
@@ -108,12 +108,12 @@ def refuse_other_settings(run: PlannedRun) -> None:
     if text == run.settings_text() or not (run.folder / "run.json").is_file():
         return
     try:
-        found = yaml.safe_load(text)
+        earlier = yaml.safe_load(text)
     except yaml.YAMLError:
-        found = None
+        earlier = None
     raise InputError(
         run.folder,
-        f"was run with other settings ({_difference(found, run)})",
+        f"was run with other settings ({_difference(earlier, run)})",
         "choose another --runs folder, or remove this one",
     )
 
@@ -226,11 +226,11 @@ def _scored(folder: Path, ending: str) -> bool:
     )
 
 
-def _difference(found: Any, run: PlannedRun) -> str:
-    if isinstance(found, Mapping):
-        for key in sorted({*found, *run.settings}):
-            if found.get(key) != run.settings.get(key):
-                return f"{key} is {found.get(key)!r} there and {run.settings.get(key)!r} here"
+def _difference(earlier: Any, run: PlannedRun) -> str:
+    if isinstance(earlier, Mapping):
+        for key in sorted({*earlier, *run.settings}):
+            if earlier.get(key) != run.settings.get(key):
+                return f"{key} is {earlier.get(key)!r} there and {run.settings.get(key)!r} here"
     return "or with other config files"
 
 

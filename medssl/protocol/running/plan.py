@@ -127,20 +127,20 @@ def read_protocol(path: str | Path) -> Protocol:
         )
     parts: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in ("datasets", "methods"):
-        given = content.get(kind)
-        if not isinstance(given, dict) or not given:
+        named = content.get(kind)
+        if not isinstance(named, dict) or not named:
             raise InputError(path, f"no {kind}", f"list at least one under {kind}")
-        parts[kind] = {str(name): _part(path, bundle, kind, name, part) for name, part in given.items()}
+        parts[kind] = {str(name): _part(path, bundle, kind, name, part) for name, part in named.items()}
     for name, part in parts["datasets"].items():
         if not part["labeled"]:
             raise InputError(path, f"data set {name} names no labelled count", "add labeled: [8], say")
     seeds = content.get("seeds")
-    whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
-    if not seeds or not whole or len(set(seeds)) < len(seeds):
+    integers = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
+    if not seeds or not integers or len(set(seeds)) < len(seeds):
         raise InputError(path, f"seeds are {seeds!r}", "give distinct whole numbers, such as [1, 2, 3, 4, 5]")
     overrides = content.get("overrides") or {"": {}}
-    for name, given in overrides.items():
-        if not isinstance(given, dict):
+    for name, override in overrides.items():
+        if not isinstance(override, dict):
             raise InputError(path, f"override {name!r} is no mapping", "give settings by name")
     return Protocol(
         path=path,
@@ -148,7 +148,7 @@ def read_protocol(path: str | Path) -> Protocol:
         bundle=bundle,
         datasets=parts["datasets"],
         methods=parts["methods"],
-        overrides={str(name): given for name, given in overrides.items()},
+        overrides={str(name): override for name, override in overrides.items()},
         seeds=tuple(seeds),
         settings=_mapping(path, "settings", content.get("settings")),
         minutes=content.get("minutes"),
@@ -223,8 +223,8 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
-def _part(path: Path, bundle: Path, kind: str, name: Any, given: Any) -> dict[str, Any]:
-    part = _mapping(path, f"{kind}: {name}", given)
+def _part(path: Path, bundle: Path, kind: str, name: Any, content: Any) -> dict[str, Any]:
+    part = _mapping(path, f"{kind}: {name}", content)
     _refuse_unknown(path, part, DATASET_KEYS if kind == "datasets" else PART_KEYS)
     files = part.get("files") or []
     for file in files:
@@ -244,16 +244,16 @@ def _part(path: Path, bundle: Path, kind: str, name: Any, given: Any) -> dict[st
     }
 
 
-def _mapping(path: Path, what: str, given: Any) -> dict[str, Any]:
-    if given is None:
+def _mapping(path: Path, what: str, content: Any) -> dict[str, Any]:
+    if content is None:
         return {}
-    if not isinstance(given, dict):
+    if not isinstance(content, dict):
         raise InputError(path, f"{what} is no mapping", "give names and values")
-    return {str(name): value for name, value in given.items()}
+    return {str(name): value for name, value in content.items()}
 
 
-def _refuse_unknown(path: Path, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in given:
+def _refuse_unknown(path: Path, content: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in content:
         if key not in known:
             error = unknown_name("key", str(key), known)
             raise InputError(path, error.fault, error.remedy)

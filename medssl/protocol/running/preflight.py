@@ -99,9 +99,9 @@ def _evaluate(parser: ConfigParser, name: str) -> Any:
     try:
         return parser.get_parsed_content(name)
     except Exception as error:
-        found = find_input_error(error)
-        if found is not None:
-            raise found from error
+        input_error = find_input_error(error)
+        if input_error is not None:
+            raise input_error from error
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
