@@ -1,5 +1,6 @@
 """Corruptions of images at five severities, for the evaluation of trained models."""
 
+from medssl.data.corruptions.base import Corruption, corruption_table
 from medssl.data.corruptions.images import (
     NATURAL_CORRUPTIONS,
     corrupt_natural_image,
@@ -12,8 +13,10 @@ __all__ = [
     "NATURAL_CORRUPTIONS",
     "VOLUME_CORRUPTIONS",
     "CorruptVolumed",
+    "Corruption",
     "corrupt_natural_image",
     "corrupt_volume",
+    "corruption_table",
     "corruption_title",
     "planar_depth",
 ]

@@ -1,13 +1,12 @@
 """Corruptions of natural images, each at five severities: fog and rain by the published equations, and more.
 
 Images are ``(3, H, W)`` in [0, 1]. Fog: Sakaridis et al. 2018 (Foggy Cityscapes). Rain: Hu et al. 2019
-(RainCityscapes), with streaks made here. Both need the distance of every pixel; without a depth map a plane
+(RainCityscapes), with streaks of our own. Both need the distance of every pixel; without a depth map a plane
 is taken for it, and the corruption is called ``fog-depth-free`` or ``rain-depth-free``: it is not the
 published one.
 """
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,27 +16,15 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 from torch import Tensor
 
-from medssl.common.draws import generator
-from medssl.common.errors import InputError, unknown_name
+from medssl.data.corruptions.base import Corruption, by_name, case_generator, find_corruption
 
-SEVERITIES = (1, 2, 3, 4, 5)
 DARKEST = 0.001
 """Share of the pixels with the brightest dark channel that the atmospheric light is taken from."""
 
-FOG_BETA = (0.005, 0.01, 0.02, 0.03, 0.06)
-"""Attenuation in 1/m; the first three are Foggy Cityscapes' (visibility 600, 300 and 150 m)."""
-
-RAIN = (
-    (0.01, 0.005, 0.01),
-    (0.02, 0.01, 0.005),
-    (0.03, 0.015, 0.002),
-    (0.03, 0.02, 0.002),
-    (0.03, 0.03, 0.002),
-)
-"""alpha, beta and drop size a; the first three are RainCityscapes' settings, the others have denser haze."""
-
 FOCAL_LENGTH = 1.0
-RAIN_AMOUNT = (0.6, 0.8, 1.0, 1.25, 1.5)
+
+DEPTH_FREE = "-depth-free"
+"""What is added to the name of a corruption that lacks the depth map of the published one."""
 
 Floats = NDArray[np.float64]
 
@@ -63,8 +50,8 @@ def atmospheric_light(image: Floats) -> Floats:
     """Colour ``(3,)`` of the brightest pixel among those with the brightest dark channel (He et al. 2009)."""
     dark = ndimage.minimum_filter(image.min(0), size=15)
     count = max(1, round(DARKEST * dark.size))
-    among = np.argsort(dark, axis=None)[-count:]
-    pixels = image.reshape(3, -1)[:, among]
+    brightest = np.argsort(dark, axis=None)[-count:]
+    pixels = image.reshape(3, -1)[:, brightest]
     light: Floats = pixels[:, pixels.sum(0).argmax()]
     return light
 
@@ -96,75 +83,101 @@ def streaks(height: int, width: int, rng: np.random.Generator) -> Floats:
 
 
 def _convolve(image: Floats, kernel: Floats) -> Floats:
-    made: Floats = np.maximum(fftconvolve(image, kernel, mode="same"), 0)
-    return made
+    convolved: Floats = np.maximum(fftconvolve(image, kernel, mode="same"), 0)
+    return convolved
 
 
 def rain(
-    image: Floats, depth: Floats, settings: tuple[float, float, float], amount: float, pattern: Floats
+    image: Floats, depth: Floats, pattern: Floats, *, alpha: float, beta: float, drop: float, strength: float
 ) -> Floats:
     """``I (1 - R - A) + R + A0 A``: streaks that fade with distance and the haze of what is too far to see.
 
     ``R`` is the pattern times ``exp(-alpha max(d_M, d))`` with ``d_M = 2 f a``, ``A = 1 - exp(-beta d)``,
     ``A0`` the atmospheric light.
     """
-    alpha, beta, drop = settings
-    layer = amount * 0.6 * pattern * np.exp(-alpha * np.maximum(2 * FOCAL_LENGTH * drop, depth))
+    layer = strength * 0.6 * pattern * np.exp(-alpha * np.maximum(2 * FOCAL_LENGTH * drop, depth))
     haze = 1 - np.exp(-beta * depth)
     layer = np.minimum(layer, 1 - haze)
     light = atmospheric_light(image)[:, None, None]
-    made: Floats = image * (1 - layer - haze) + layer + light * haze
-    return made
+    rainy: Floats = image * (1 - layer - haze) + layer + light * haze
+    return rainy
 
 
-def _fog(image: Floats, severity: int, depth: Floats, _: np.random.Generator) -> Floats:
-    return fog(image, depth, FOG_BETA[severity - 1])
+def _fog(image: Floats, beta: float, depth: Floats, _: np.random.Generator) -> Floats:
+    return fog(image, depth, beta)
 
 
-def _rain(image: Floats, severity: int, depth: Floats, rng: np.random.Generator) -> Floats:
+def _rain(
+    image: Floats, settings: tuple[float, float, float, float], depth: Floats, rng: np.random.Generator
+) -> Floats:
     pattern = streaks(image.shape[1], image.shape[2], rng)
-    return rain(image, depth, RAIN[severity - 1], RAIN_AMOUNT[severity - 1], pattern)
+    alpha, beta, drop, strength = settings
+    return rain(image, depth, pattern, alpha=alpha, beta=beta, drop=drop, strength=strength)
 
 
-def _noise(image: Floats, severity: int, _: Floats, rng: np.random.Generator) -> Floats:
-    noise: Floats = rng.normal(0, (0.04, 0.08, 0.12, 0.18, 0.26)[severity - 1], image.shape)
+def _noise(image: Floats, deviation: float, _: Floats, rng: np.random.Generator) -> Floats:
+    noise: Floats = rng.normal(0, deviation, image.shape)
     return image + noise
 
 
-def _blur(image: Floats, severity: int, _: Floats, __: np.random.Generator) -> Floats:
-    sigma = (1.0, 1.5, 2.2, 3.2, 4.5)[severity - 1] * image.shape[1] / 360
-    made: Floats = ndimage.gaussian_filter(image, (0, sigma, sigma))
-    return made
+def _blur(image: Floats, deviation: float, _: Floats, __: np.random.Generator) -> Floats:
+    sigma = deviation * image.shape[1] / 360
+    blurred: Floats = ndimage.gaussian_filter(image, (0, sigma, sigma))
+    return blurred
 
 
-def _contrast(image: Floats, severity: int, _: Floats, __: np.random.Generator) -> Floats:
+def _contrast(image: Floats, kept: float, _: Floats, __: np.random.Generator) -> Floats:
     mean = image.mean((1, 2), keepdims=True)
-    made: Floats = mean + (image - mean) * (0.6, 0.45, 0.32, 0.2, 0.1)[severity - 1]
-    return made
+    flat: Floats = mean + (image - mean) * kept
+    return flat
 
 
-def _jpeg(image: Floats, severity: int, _: Floats, __: np.random.Generator) -> Floats:
+def _jpeg(image: Floats, quality: int, _: Floats, __: np.random.Generator) -> Floats:
     pixels = np.round(image.transpose(1, 2, 0) * 255).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=(40, 25, 15, 10, 6)[severity - 1])
-    made: Floats = np.asarray(Image.open(buffer), np.float64).transpose(2, 0, 1) / 255
-    return made
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality)
+    compressed: Floats = np.asarray(Image.open(buffer), np.float64).transpose(2, 0, 1) / 255
+    return compressed
 
 
-NATURAL_CORRUPTIONS: dict[str, Callable[[Floats, int, Floats, np.random.Generator], Floats]] = {
-    "fog": _fog,
-    "rain": _rain,
-    "noise": _noise,
-    "blur": _blur,
-    "contrast": _contrast,
-    "jpeg": _jpeg,
-}
-NEEDS_DEPTH = ("fog", "rain")
+NATURAL_CORRUPTIONS = by_name(
+    # The first three are Foggy Cityscapes' (visibility 600, 300 and 150 m).
+    Corruption("fog", "fog", (0.005, 0.01, 0.02, 0.03, 0.06), "attenuation in 1/m", _fog, needs_depth=True),
+    # The first three are RainCityscapes' settings of alpha, beta and drop, the others have denser haze.
+    Corruption(
+        "rain",
+        "rain",
+        (
+            (0.01, 0.005, 0.01, 0.6),
+            (0.02, 0.01, 0.005, 0.8),
+            (0.03, 0.015, 0.002, 1.0),
+            (0.03, 0.02, 0.002, 1.25),
+            (0.03, 0.03, 0.002, 1.5),
+        ),
+        "alpha / beta / drop size / strength of the streaks",
+        _rain,
+        needs_depth=True,
+    ),
+    Corruption(
+        "noise", "Gaussian noise", (0.04, 0.08, 0.12, 0.18, 0.26), "deviation, the image is in [0, 1]", _noise
+    ),
+    Corruption(
+        "blur", "Gaussian blur", (1.0, 1.5, 2.2, 3.2, 4.5), "deviation in pixels at a height of 360", _blur
+    ),
+    Corruption("contrast", "low contrast", (0.6, 0.45, 0.32, 0.2, 0.1), "share that is left", _contrast),
+    Corruption("jpeg", "JPEG artefacts", (40, 25, 15, 10, 6), "quality", _jpeg),
+)
+"""Images, ``(3, H, W)`` in [0, 1]; the geometry is the distance ``(H, W)`` to the camera in metres."""
 
 
 def corruption_title(corruption: str, *, with_depth: bool) -> str:
-    """What a report calls a corruption: fog and rain without a depth map are named ``depth-free``."""
-    return corruption if with_depth or corruption not in NEEDS_DEPTH else f"{corruption}-depth-free"
+    """What a report calls a corruption: fog and rain without a depth map are named ``depth-free``.
+
+    Raises:
+        InputError: an unknown corruption.
+    """
+    published = with_depth or not find_corruption(NATURAL_CORRUPTIONS, corruption, 0).needs_depth
+    return corruption if published else corruption + DEPTH_FREE
 
 
 def corrupt_natural_image(
@@ -186,13 +199,10 @@ def corrupt_natural_image(
         float32 ``(3, H, W)`` in [0, 1].
 
     Raises:
-        InputError: an unknown corruption, or a severity that there is not.
+        InputError: an unknown corruption, or a severity out of range.
         ValueError: another shape, values outside [0, 1], or a depth that is not positive.
     """
-    if corruption not in NATURAL_CORRUPTIONS:
-        raise unknown_name("corruption", corruption, NATURAL_CORRUPTIONS)
-    if severity not in (0, *SEVERITIES):
-        raise InputError(f"severity {severity}", "not from 0 to 5", "choose one of these")
+    chosen = find_corruption(NATURAL_CORRUPTIONS, corruption, severity)
     if image.ndim != 3 or len(image) != 3 or not 0 <= float(image.min()) <= float(image.max()) <= 1:
         raise ValueError(f"image must be (3, H, W) in [0, 1], got {tuple(image.shape)}")
     if severity == 0:
@@ -201,6 +211,6 @@ def corrupt_natural_image(
     distances = planar_depth(*values.shape[1:]) if depth is None else depth.double().numpy()
     if distances.shape != values.shape[1:] or not (distances > 0).all():
         raise ValueError(f"depth must be (H, W) and above 0, got {distances.shape}")
-    rng = generator(f"{seed}/{corruption}/{case}")
-    made = NATURAL_CORRUPTIONS[corruption](values, severity, distances, rng)
-    return torch.from_numpy(np.clip(made, 0, 1)).float()
+    rng = case_generator(seed, corruption, case)
+    corrupted: Floats = chosen.apply(values, chosen.amounts[severity - 1], distances, rng)
+    return torch.from_numpy(np.clip(corrupted, 0, 1)).float()

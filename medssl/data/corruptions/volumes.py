@@ -5,7 +5,7 @@ TorchIO would be a large dependency for a few lines of Fourier transform. Amount
 the scan's robust range (1st to 99th percentile), lengths are mm: a severity means the same everywhere.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,9 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medssl.common.draws import generator
-from medssl.common.errors import InputError, unknown_name
+from medssl.data.corruptions.base import Corruption, by_name, case_generator, find_corruption
 
-SEVERITIES = (1, 2, 3, 4, 5)
 PERCENTILES = (1.0, 99.0)
-
-Amounts = tuple[float, float, float, float, float]
-Corruption = Callable[[Tensor, float, NDArray[np.float64], np.random.Generator], Tensor]
 
 
 def _state(rng: np.random.Generator) -> np.random.RandomState:
@@ -83,9 +78,10 @@ def _ghosting(image: Tensor, amount: float, _: NDArray[np.float64], rng: np.rand
     return ghosts
 
 
-def _low_resolution(image: Tensor, amount: float, _: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
-    low = RandSimulateLowResolution(prob=1.0, zoom_range=(1 / amount, 1 / amount), downsample_mode="area")
-    return torch.as_tensor(low.set_random_state(state=_state(rng))(image))
+def _low_resolution(image: Tensor, amount: float, _: NDArray[np.float64], __: np.random.Generator) -> Tensor:
+    # A range of one factor: nothing is left to chance.
+    coarsen = RandSimulateLowResolution(prob=1.0, zoom_range=(1 / amount, 1 / amount), downsample_mode="area")
+    return torch.as_tensor(coarsen(image))
 
 
 def _lost_slices(image: Tensor, amount: float, _: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
@@ -96,18 +92,54 @@ def _lost_slices(image: Tensor, amount: float, _: NDArray[np.float64], rng: np.r
     return lost
 
 
-VOLUME_CORRUPTIONS: dict[str, tuple[Corruption, Amounts, str]] = {
-    "noise": (_noise, (0.05, 0.10, 0.15, 0.22, 0.30), "deviation of Gaussian noise, share of the range"),
-    "rician": (_rician, (0.05, 0.10, 0.15, 0.22, 0.30), "deviation of Rician noise, share of the range"),
-    "blur": (_blur, (0.6, 1.0, 1.5, 2.2, 3.0), "deviation of the Gaussian in mm"),
-    "bias_field": (_bias_field, (0.06, 0.12, 0.18, 0.26, 0.36), "largest coefficient of the polynomial"),
-    "gamma": (_gamma, (1.25, 1.6, 2.0, 2.6, 3.4), "exponent, or one over it"),
-    "gibbs": (_gibbs, (0.50, 0.62, 0.72, 0.80, 0.86), "share of k-space that is cut"),
-    "ghosting": (_ghosting, (0.25, 0.45, 0.60, 0.80, 0.95), "weakening of every n-th line of k-space"),
-    "low_resolution": (_low_resolution, (1.5, 2.0, 2.75, 3.5, 4.5), "factor by which voxels grow"),
-    "lost_slices": (_lost_slices, (0.04, 0.08, 0.14, 0.22, 0.32), "share of the slices"),
-}
-"""Name: the function, its amount at severity 1 to 5, and what the amount is."""
+VOLUME_CORRUPTIONS = by_name(
+    Corruption(
+        "noise", "Gaussian noise", (0.05, 0.10, 0.15, 0.22, 0.30), "deviation, share of the range", _noise
+    ),
+    Corruption(
+        "rician", "Rician noise", (0.05, 0.10, 0.15, 0.22, 0.30), "deviation, share of the range", _rician
+    ),
+    Corruption("blur", "Gaussian blur", (0.6, 1.0, 1.5, 2.2, 3.0), "deviation in mm", _blur),
+    Corruption(
+        "bias_field",
+        "polynomial bias field of degree 3",
+        (0.06, 0.12, 0.18, 0.26, 0.36),
+        "largest coefficient in the exponent",
+        _bias_field,
+    ),
+    Corruption(
+        "gamma",
+        "darker or, for half of the cases, brighter mid-tones",
+        (1.25, 1.6, 2.0, 2.6, 3.4),
+        "exponent, or one over it",
+        _gamma,
+    ),
+    Corruption(
+        "gibbs", "Gibbs ringing", (0.50, 0.62, 0.72, 0.80, 0.86), "share of k-space that is cut", _gibbs
+    ),
+    Corruption(
+        "ghosting",
+        "ghosts of a periodic motion",
+        (0.25, 0.45, 0.60, 0.80, 0.95),
+        "weakening of every n-th line of k-space, n from 3 to 6",
+        _ghosting,
+    ),
+    Corruption(
+        "low_resolution",
+        "coarser voxels",
+        (1.5, 2.0, 2.75, 3.5, 4.5),
+        "factor by which voxels grow",
+        _low_resolution,
+    ),
+    Corruption(
+        "lost_slices",
+        "slices without signal",
+        (0.04, 0.08, 0.14, 0.22, 0.32),
+        "share of the slices",
+        _lost_slices,
+    ),
+)
+"""Scans, ``(C, X, Y, Z)`` on a scale where the robust range is 0 to 1; the geometry is the spacing in mm."""
 
 
 def corrupt_volume(
@@ -130,23 +162,20 @@ def corrupt_volume(
         float32 of the same shape, on the same scale.
 
     Raises:
-        InputError: an unknown corruption, or a severity that there is not.
+        InputError: an unknown corruption, or a severity out of range.
     """
-    if corruption not in VOLUME_CORRUPTIONS:
-        raise unknown_name("corruption", corruption, VOLUME_CORRUPTIONS)
-    if severity not in (0, *SEVERITIES):
-        raise InputError(f"severity {severity}", "not from 0 to 5", "choose one of these")
+    chosen = find_corruption(VOLUME_CORRUPTIONS, corruption, severity)
     image = torch.as_tensor(image).float()
     if severity == 0:
         return image.clone()
-    function, amounts, _ = VOLUME_CORRUPTIONS[corruption]
-    rng = generator(f"{seed}/{corruption}/{case}")
     step = max(1, image.numel() // 1_000_000)
     low, high = np.percentile(image.flatten()[::step].numpy(), PERCENTILES)
     scale = max(float(high - low), 1e-6)
     # On a scale where the robust range is 0 to 1: Rician noise and exponents need a zero.
-    made = function((image - float(low)) / scale, amounts[severity - 1], np.asarray(spacing), rng)
-    return made.as_subclass(Tensor).float() * scale + float(low)
+    scaled = (image - float(low)) / scale
+    rng = case_generator(seed, corruption, case)
+    corrupted: Tensor = chosen.apply(scaled, chosen.amounts[severity - 1], np.asarray(spacing), rng)
+    return corrupted.as_subclass(Tensor).float() * scale + float(low)
 
 
 class CorruptVolumed(MapTransform):  # type: ignore[misc]
@@ -170,7 +199,7 @@ class CorruptVolumed(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(item):
             image = item[key]
             spacing = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
-            made = corrupt_volume(
+            corrupted = corrupt_volume(
                 image.as_tensor(),
                 self.corruption,
                 self.severity,
@@ -178,5 +207,5 @@ class CorruptVolumed(MapTransform):  # type: ignore[misc]
                 case=str(item["case"]),
                 seed=self.seed,
             )
-            item[key] = MetaTensor(made).copy_meta_from(image)
+            item[key] = MetaTensor(corrupted).copy_meta_from(image)
         return item

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from medssl.common.errors import InputError
 from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title, planar_depth
-from medssl.data.corruptions.images import FOG_BETA, atmospheric_light, fog, rain, streaks
+from medssl.data.corruptions.images import atmospheric_light, fog, rain, streaks
+from tests.data.corruptions.draws import draws
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,14 @@ def test_fog_is_the_published_equation_pixel_by_pixel(street):
     image = street.double().numpy()
     depth = np.random.default_rng(1).uniform(1, 400, image.shape[1:])
     light = atmospheric_light(image)
-    made = fog(image, depth, 0.02)
+    foggy = fog(image, depth, 0.02)
     for y, x in ((0, 0), (45, 60), (89, 119)):
         t = np.exp(-0.02 * depth[y, x])
-        np.testing.assert_allclose(made[:, y, x], image[:, y, x] * t + light * (1 - t))
+        np.testing.assert_allclose(foggy[:, y, x], image[:, y, x] * t + light * (1 - t))
     # Visibility of the published attenuations: 600, 300 and 150 m.
-    np.testing.assert_allclose(2.996 / np.array(FOG_BETA[:3]), [599.2, 299.6, 149.8])
+    np.testing.assert_allclose(
+        2.996 / np.array(NATURAL_CORRUPTIONS["fog"].amounts[:3]), [599.2, 299.6, 149.8]
+    )
 
 
 def test_rain_is_the_published_equation_pixel_by_pixel(street):
@@ -38,13 +41,14 @@ def test_rain_is_the_published_equation_pixel_by_pixel(street):
     rng = np.random.default_rng(1)
     depth, pattern = rng.uniform(0.001, 100, image.shape[1:]), rng.random(image.shape[1:])
     alpha, beta, drop = 0.02, 0.01, 0.005
-    made = rain(image, depth, (alpha, beta, drop), 1.0, pattern)
+    rainy = rain(image, depth, pattern, alpha=alpha, beta=beta, drop=drop, strength=1.0)
     light = atmospheric_light(image)
     for y, x in ((0, 0), (45, 60), (89, 119)):
         d = depth[y, x]
         haze = 1 - np.exp(-beta * d)
         layer = min(0.6 * pattern[y, x] * np.exp(-alpha * max(2 * drop, d)), 1 - haze)
-        np.testing.assert_allclose(made[:, y, x], image[:, y, x] * (1 - layer - haze) + layer + light * haze)
+        expected = image[:, y, x] * (1 - layer - haze) + layer + light * haze
+        np.testing.assert_allclose(rainy[:, y, x], expected)
 
 
 def test_the_light_is_that_of_the_sky(street):
@@ -52,8 +56,8 @@ def test_the_light_is_that_of_the_sky(street):
 
 
 def test_far_pixels_lose_more_contrast_in_fog(street):
-    made = corrupt_natural_image(street, "fog", 3, case="a")
-    kept = made.std(2).mean(0) / street.std(2).mean(0)
+    corrupted = corrupt_natural_image(street, "fog", 3, case="a")
+    kept = corrupted.std(2).mean(0) / street.std(2).mean(0)
     assert kept[85] > 1.3 * kept[40]
 
 
@@ -79,10 +83,10 @@ def test_streaks_are_sparse_and_longer_than_wide():
 def test_damage_grows_and_values_stay_in_range(street, name):
     errors = []
     for severity in range(6):
-        made = corrupt_natural_image(street, name, severity, case="a")
-        assert made.shape == street.shape
-        assert 0 <= float(made.min()) <= float(made.max()) <= 1
-        errors.append(float((made - street).square().mean()))
+        corrupted = corrupt_natural_image(street, name, severity, case="a")
+        assert corrupted.shape == street.shape
+        assert 0 <= float(corrupted.min()) <= float(corrupted.max()) <= 1
+        errors.append(float((corrupted - street).square().mean()))
     assert errors[0] == 0
     assert all(less < more for less, more in itertools.pairwise(errors)), errors
 
@@ -91,17 +95,20 @@ def test_damage_grows_and_values_stay_in_range(street, name):
 def test_what_is_drawn_depends_on_seed_and_case(street, name):
     first = corrupt_natural_image(street, name, 3, case="a")
     assert torch.equal(corrupt_natural_image(street, name, 3, case="a"), first)
-    if name in ("rain", "noise"):
-        assert not torch.equal(corrupt_natural_image(street, name, 3, case="b"), first)
-        assert not torch.equal(corrupt_natural_image(street, name, 3, case="a", seed=1), first)
+    others = [
+        corrupt_natural_image(street, name, 3, case="b"),
+        corrupt_natural_image(street, name, 3, case="a", seed=1),
+    ]
+    random = draws(NATURAL_CORRUPTIONS[name], street.double().numpy(), planar_depth(*street.shape[1:]))
+    assert [not torch.equal(other, first) for other in others] == [random, random]
 
 
 def test_a_depth_map_makes_it_the_published_corruption(street):
     depth = torch.full(street.shape[1:], 50.0)
-    made = corrupt_natural_image(street, "fog", 2, case="a", depth=depth)
+    corrupted = corrupt_natural_image(street, "fog", 2, case="a", depth=depth)
     t = np.exp(-0.01 * 50)
     light = torch.from_numpy(atmospheric_light(street.double().numpy())).view(3, 1, 1)
-    torch.testing.assert_close(made, (street * t + light * (1 - t)).float().clamp(0, 1))
+    torch.testing.assert_close(corrupted, (street * t + light * (1 - t)).float().clamp(0, 1))
     assert corruption_title("fog", with_depth=True) == "fog"
     assert corruption_title("fog", with_depth=False) == "fog-depth-free"
     assert corruption_title("noise", with_depth=False) == "noise"
