@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from medssl.common.errors import InputError
@@ -45,7 +44,7 @@ def add_datalist(commands: Any) -> None:
         "--exclude-withdrawn", action="store_true", help="leave out what the archive withdrew (pancreas_ct)"
     )
     own = parser.add_argument_group("your own data")
-    own.add_argument("--images", metavar="DIR", help="images: a volume or a DICOM folder a case")
+    own.add_argument("--images", metavar="DIR", help="images: a volume, a DICOM folder or a 2D image a case")
     own.add_argument(
         "--labels", metavar="DIR", help="labels, named as the images (default: labels beside images)"
     )
@@ -67,6 +66,7 @@ def add_datalist(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from medssl.common.files import write_text
+    from medssl.data.lists.summary import datalist_text
 
     out = Path(arguments.out)
     if out.exists() and not arguments.overwrite:
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InputError(out, "is a folder", "name a file")
     datalist = _own(arguments) if arguments.images else _published(arguments)
     write_text(out, json.dumps(datalist, indent=1, ensure_ascii=False) + "\n")
-    _print_summary(out, datalist)
+    print(f"{datalist_text(datalist)}\n{out}")
     return 0
 
 
@@ -130,39 +130,6 @@ def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], needs: str) -
         if getattr(arguments, name):
             option = "--" + name.replace("_", "-")
             raise InputError(option, f"goes with {needs}, which is not given", "leave one of them out")
-
-
-def _print_summary(out: Path, datalist: dict[str, Any]) -> None:
-    rows = _rows(datalist)
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    print("  ".join(f"{name:<{width}}" for name, width in widths.items()).rstrip())
-    for row in rows:
-        print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
-    hidden = len(datalist["hidden_labels"])
-    if hidden:
-        print(f"{hidden} unlabelled cases have a label: hidden_labels, never trained on")
-    print(f"{datalist['selection']}\n{out}")
-
-
-def _rows(datalist: dict[str, Any]) -> list[dict[str, str]]:
-    """Rows of a table: each list's cases, patients, and median and range of its label volumes in ml."""
-    from medssl.data.lists.datalist import LISTS
-
-    patients: dict[str, str] = datalist.get("patients", {})
-    volumes: dict[str, float] = datalist.get("label_ml", {})
-    rows = []
-    for name in LISTS:
-        names = [item["case"] for item in datalist[name]]
-        row = {"list": name, "cases": str(len(names))}
-        if patients:
-            row["patients"] = str(len({patients[case] for case in names}))
-        if volumes:
-            known = sorted(volumes[case] for case in names if case in volumes)
-            row["label ml: median (range)"] = (
-                f"{median(known):.4g} ({known[0]:.4g} - {known[-1]:.4g})" if known else "-"
-            )
-        rows.append(row)
-    return rows
 
 
 def _share(text: str) -> int | float:

@@ -18,7 +18,7 @@ from medssl.common.files import atomic_path
 from medssl.data.checks.case import CheckedCase, Scan
 from medssl.data.checks.run import CheckResult
 from medssl.data.checks.set_statistics import class_name
-from medssl.data.checks.volumes import IGNORED_ID
+from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
 
 COLUMNS = 10
 CASES_PER_SHEET = 100
@@ -47,7 +47,7 @@ def write_dataset_report(folder: str | Path, result: CheckResult) -> list[Path]:
 
     ``contact_sheet.png`` (``contact_sheet_2.png``, ... beyond 100 cases) shows the axial slice of each case
     with most foreground, outlines of its classes, and a frame where there is an error (red) or a warning
-    (orange). ``histograms.png`` shows spacing, size, intensities and class volumes of each list.
+    (orange). ``histograms.png`` shows spacing, size, intensities and class sizes of each list.
 
     Args:
         folder: made if it is missing; pictures of an earlier report are replaced.
@@ -115,22 +115,24 @@ def _thumbnail(ax: Axes, case: CheckedCase, severity: str) -> None:
     for spine in ax.spines.values():
         spine.set_edgecolor(FRAMES.get(severity, "#cccccc"))
         spine.set_linewidth(2.0 if severity in FRAMES else 0.5)
-    picture = case.scan.picture if case.scan is not None else None
-    if picture is None:
+    thumbnail = case.scan.thumbnail if case.scan is not None else None
+    if thumbnail is None:
         words = "unreadable" if case.scan is None else "nothing to show"
         ax.text(0.5, 0.5, words, fontsize=7, color="#888888", ha="center", va="center")
         return
-    ax.imshow(picture.image, cmap="gray", vmin=0, vmax=1, aspect=picture.aspect, interpolation="nearest")
-    if picture.label is not None:
-        for number in np.unique(picture.label).tolist():
+    ax.imshow(thumbnail.image, cmap="gray", vmin=0, vmax=1, aspect=thumbnail.aspect, interpolation="nearest")
+    if thumbnail.label is not None:
+        for number in np.unique(thumbnail.label).tolist():
             if number <= 0 or number == IGNORED_ID:
                 continue
-            ax.contour(picture.label == number, levels=[0.5], colors=[_class_colour(number)], linewidths=0.7)
+            ax.contour(
+                thumbnail.label == number, levels=[0.5], colors=[_class_colour(number)], linewidths=0.7
+            )
 
 
 def _classes(result: CheckResult) -> list[int]:
-    found = {number for case in result.cases if case.scan for number in case.scan.class_ml or {}}
-    return sorted(number for number in found if number > 0 and number != IGNORED_ID)[: len(CLASS_COLOURS)]
+    numbers = {number for case in result.cases if case.scan for number in case.scan.class_sizes or {}}
+    return sorted(number for number in numbers if number > 0 and number != IGNORED_ID)[: len(CLASS_COLOURS)]
 
 
 def _class_colour(number: int) -> str:
@@ -140,8 +142,8 @@ def _class_colour(number: int) -> str:
 def _histograms(result: CheckResult) -> Figure:
     classes = _classes(result)
     panels: list[tuple[str, Callable[[Scan], Sequence[float]]]] = [
-        *((f"spacing, axis {k + 1} (mm)", lambda scan, k=k: [scan.spacing[k]]) for k in range(3)),
-        *((f"size, axis {k + 1} (voxels)", lambda scan, k=k: [scan.size[k]]) for k in range(3)),
+        *((f"spacing, axis {k + 1} (mm)", lambda scan, k=k: scan.spacing[k : k + 1]) for k in range(3)),
+        *((f"size, axis {k + 1} (voxels)", lambda scan, k=k: scan.size[k : k + 1]) for k in range(3)),
         ("mean intensity", lambda scan: [scan.intensities.mean] if scan.intensities else []),
         ("99% quantile of intensity", lambda s: [s.intensities.quantiles[2]] if s.intensities else []),
     ]
@@ -158,15 +160,16 @@ def _histograms(result: CheckResult) -> Figure:
         _histogram(ax, title, values)
     _intensities(axes[8], result, lists)
     for ax, number in zip(axes[9:], classes, strict=False):
-        volumes = {
+        sizes = {
             name: [
-                case.scan.class_ml[number]
+                sizes[number]
                 for case in result.cases
-                if case.split == name and case.scan and case.scan.class_ml and number in case.scan.class_ml
+                if case.split == name and case.scan and number in (sizes := case.scan.class_sizes or {})
             ]
             for name in lists
         }
-        _histogram(ax, f"{class_name(number, result.class_names)} (ml)", volumes)
+        unit = SIZE_UNITS[min(len(case.scan.size) for case in result.cases if case.scan)]
+        _histogram(ax, f"{class_name(number, result.class_names)} ({unit})", sizes)
     for ax in axes[9 + len(classes) :]:
         ax.set_axis_off()
     handles = [Patch(color=COLOURS[name], label=f"{name}: {_cases(result, name)}") for name in lists]
@@ -185,7 +188,7 @@ def _histogram(ax: Axes, title: str, values: dict[str, list[float]]) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     everything = np.array([value for some in values.values() for value in some])
     if not len(everything):
-        ax.text(0.5, 0.5, "no labels", transform=ax.transAxes, ha="center", va="center", color="#888888")
+        ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color="#888888")
         return
     low, high = everything.min(), everything.max()
     if high - low < 1e-3 * max(abs(high), 1e-6):  # all alike: one bar, not rounding spread over many

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from medssl.common.errors import InputError
 from medssl.common.files import atomic_path
+from medssl.data.reading.formats import NIFTI, format_of
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MAPS = {"seg": "label_map", "confidence": "confidence", "uncertainty": "uncertainty"}
 """Suffix of a file, and the key of its map."""
 
@@ -57,7 +57,7 @@ def write_like(
     """
     path = Path(path)
     _refuse_existing(path, overwrite)
-    if str(reference_file).lower().endswith(NIFTI_SUFFIXES):
+    if format_of(Path(reference_file)) is NIFTI:
         scan = nib.load(reference_file)
         if scan.shape[:3] != array.shape:
             raise ValueError(f"array must have the shape of the scan {scan.shape[:3]}, got {array.shape}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medssl import __version__
 from medssl.common.errors import InputError
 from medssl.common.files import atomic_path
-from medssl.data.lists.layout import is_dicom
+from medssl.data.reading.formats import is_dicom
 from medssl.review.segments import SegmentClass
 
 SHEAR = 1e-3

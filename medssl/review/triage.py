@@ -20,7 +20,7 @@ from medssl.common.files import atomic_path, write_text
 from medssl.data import LoadCased
 from medssl.data.checks.findings import refuse
 from medssl.data.checks.volumes import grid_faults
-from medssl.data.lists.layout import VOLUME_SUFFIXES
+from medssl.data.reading.formats import VOLUME_SUFFIXES
 from medssl.metrics import area_under_risk_coverage, dice, risk_coverage_curve
 from medssl.review.worklist import read_side_cars
 

@@ -39,40 +39,49 @@ def set_findings(
         known_pairs: pairs of case names that are reported as one scan already.
         allow_absent_classes: a class that no labelled case shows is a warning.
     """
-    found = [(case, case.scan) for case in cases if case.scan is not None]
-    yield from _channels(found)
-    yield from _spacing(found)
+    opened = [(case, case.scan) for case in cases if case.scan is not None]
+    yield from _axes(opened)
+    yield from _channels(opened)
+    yield from _spacing([(case, scan) for case, scan in opened if scan.spacing])
     shown: dict[str, set[int]] = defaultdict(set)
-    for case, scan in found:
-        if scan.class_ml is not None:
-            shown[case.split] |= scan.class_ml.keys()
+    for case, scan in opened:
+        if scan.class_sizes is not None:
+            shown[case.split] |= scan.class_sizes.keys()
     yield from class_findings(shown, num_classes=num_classes, allow_absent_classes=allow_absent_classes)
     same: set[frozenset[str]] = set(known_pairs)
-    for finding, pair in _same_scans(found, known_pairs):
+    for finding, pair in _same_scans(opened, known_pairs):
         same.add(pair)
         yield finding
-    yield from _near_duplicates(found, same, patients or {})
+    yield from _near_duplicates(opened, same, patients or {})
 
 
-def _channels(found: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
-    counts = Counter(scan.channels for _, scan in found)
+def _axes(opened: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
+    if len({len(scan.size) for _, scan in opened}) > 1:
+        for case, scan in opened:
+            if len(scan.size) == 2:
+                fault = "is a 2D image in a set of volumes"
+                yield _named(Finding("axes", scan.file, fault, "make two sets of them"), case)
+
+
+def _channels(opened: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
+    counts = Counter(scan.channels for _, scan in opened)
     if len(counts) > 1:
         expected = max(counts, key=lambda channels: (counts[channels], -channels))
-        for case, scan in found:
+        for case, scan in opened:
             if scan.channels != expected:
                 fault = channel_fault(scan.file, scan.channels, expected)
                 yield _named(fault, case)
 
 
-def _spacing(found: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
-    if len(found) < 4:  # too few to say which one is the odd one out
+def _spacing(opened: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
+    if len(opened) < 4:  # too few to say which one is the odd one out
         return
-    logs = np.log([sorted(scan.spacing) for _, scan in found])
+    logs = np.log([sorted(scan.spacing) for _, scan in opened])
     median = np.median(logs, axis=0)
     spread = 1.4826 * np.median(np.abs(logs - median), axis=0)
     limit = np.maximum(np.log(OUTLIER_FACTOR), OUTLIER_DEVIATIONS * spread)
     usual = " x ".join(f"{value:.3g}" for value in np.exp(median))
-    for (case, scan), far in zip(found, (np.abs(logs - median) > limit).any(axis=1), strict=True):
+    for (case, scan), far in zip(opened, (np.abs(logs - median) > limit).any(axis=1), strict=True):
         if far:
             spacing = " x ".join(f"{value:.3g}" for value in sorted(scan.spacing))
             fault = f"has a spacing of {spacing} mm (sorted), the median is {usual} mm"
@@ -81,11 +90,11 @@ def _spacing(found: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
 
 
 def _same_scans(
-    found: Sequence[tuple[CheckedCase, Scan]], known: frozenset[frozenset[str]]
+    opened: Sequence[tuple[CheckedCase, Scan]], known: frozenset[frozenset[str]]
 ) -> Iterator[tuple[Finding, frozenset[str]]]:
     groups: dict[str, list[tuple[CheckedCase, Scan]]] = defaultdict(list)
-    for case, scan in found:
-        if scan.look is not None:
+    for case, scan in opened:
+        if scan.thumbnail is not None:
             groups[scan.content].append((case, scan))
     for group in groups.values():
         for (one, first), (other, second) in combinations(group, 2):
@@ -103,9 +112,9 @@ def _same_scans(
 
 
 def _near_duplicates(
-    found: Sequence[tuple[CheckedCase, Scan]], same: set[frozenset[str]], patients: dict[str, str]
+    opened: Sequence[tuple[CheckedCase, Scan]], same: set[frozenset[str]], patients: dict[str, str]
 ) -> Iterator[Finding]:
-    looking = [(case, scan) for case, scan in found if scan.look is not None]
+    looking = [(case, scan) for case, scan in opened if scan.look is not None]
     for first, second, similarity in find_alike([scan.look for _, scan in looking if scan.look is not None]):
         (one, sooner), (other, scan) = looking[first], looking[second]
         patient = patients.get(one.case)

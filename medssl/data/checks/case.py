@@ -15,7 +15,6 @@ from torch import Tensor
 from medssl.common.errors import InputError
 from medssl.data.checks.findings import CaseError, Finding
 from medssl.data.checks.fingerprints import coarse_look, content_hash
-from medssl.data.checks.headers import header_findings
 from medssl.data.checks.lists import Entry
 from medssl.data.checks.volumes import (
     class_faults,
@@ -26,13 +25,14 @@ from medssl.data.checks.volumes import (
     label_faults,
     size_warnings,
 )
+from medssl.data.reading.formats import format_of
 from medssl.data.reading.loading import LoadCased
 
 SAMPLE = 500_000
 """Voxels, evenly taken, from which quantiles and histogram are computed."""
 
 BINS = 64
-PICTURE = 160
+LARGEST_SIDE = 160
 """Largest side of a thumbnail, in pixels."""
 
 
@@ -58,8 +58,10 @@ class Intensities:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """One axial slice of a scan, seen from below: the patient's right is on the left, anterior on top.
+
+    Of a 2D image all of it, as stored.
 
     Attributes:
         image: ``(rows, columns)`` in [0, 1], the range from the 1% to the 99% quantile.
@@ -74,29 +76,30 @@ class Picture:
 
 @dataclass(frozen=True)
 class Scan:
-    """What is known of a scan that could be read.
+    """What is known of a scan, or of a 2D image, that could be read.
 
     Attributes:
         file: its (first) file.
-        size: voxels along each axis.
+        size: voxels along each axis, of which a 2D image has two.
         channels: number of channels.
-        spacing: mm along each axis.
+        spacing: mm along each axis; empty for 2D images, whose files do not say it.
         intensities: None where no voxel is finite.
         content: :func:`medssl.data.checks.fingerprints.content_hash`.
-        look: :func:`medssl.data.checks.fingerprints.coarse_look`, None where the image is faulty.
-        picture: for the contact sheet, None where the image is faulty.
-        class_ml: volume in ml of every class id in the label, None without a readable label.
+        look: :func:`medssl.data.checks.fingerprints.coarse_look`, None where the image is faulty, or in 2D.
+        thumbnail: for the contact sheet, None where the image is faulty.
+        class_sizes: of every class id in the label its volume in ml, or in 2D its pixels; None without a
+            readable label.
     """
 
     file: str
-    size: tuple[int, int, int]
+    size: tuple[int, ...]
     channels: int
-    spacing: tuple[float, float, float]
+    spacing: tuple[float, ...]
     intensities: Intensities | None
     content: str
     look: Tensor | None
-    picture: Picture | None
-    class_ml: dict[int, float] | None
+    thumbnail: Thumbnail | None
+    class_sizes: dict[int, float] | None
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,9 @@ def _read(
         findings.append(Finding("unreadable", error.where, error.fault, error.remedy))
         return None
     for file in files:
-        findings += header_findings(file)
+        file_format = format_of(file)
+        if file_format is not None and file_format.header_findings is not None:
+            findings += file_format.header_findings(file)
     return volume
 
 
@@ -170,16 +175,18 @@ def _scan(image: MetaTensor, ids: MetaTensor | None, sound: bool) -> Scan:
     spacing = image.affine[:3, :3].norm(dim=0).tolist()
     intensities = _intensities(values)
     same_grid = ids is not None and ids.shape[1:] == image.shape[1:]
+    is_volume = image.ndim == 4
+    shown_ids = ids if same_grid else None
     return Scan(
         file=str(image.meta["filename_or_obj"]),
         size=tuple(image.shape[1:]),
         channels=len(image),
-        spacing=tuple(spacing),
+        spacing=tuple(spacing) if is_volume else (),
         intensities=intensities,
         content=content_hash(values),
-        look=coarse_look(values) if sound else None,
-        picture=_picture(image, ids if same_grid else None, intensities) if sound and intensities else None,
-        class_ml=None if ids is None else _class_volumes(ids),
+        look=coarse_look(values) if sound and is_volume else None,
+        thumbnail=_thumbnail(image, shown_ids, intensities) if sound and intensities else None,
+        class_sizes=None if ids is None else class_sizes(ids),
     )
 
 
@@ -203,19 +210,34 @@ def _intensities(values: Tensor) -> Intensities | None:
     )
 
 
-def _class_volumes(ids: MetaTensor) -> dict[int, float]:
-    """Volume of every id, in ml."""
-    voxel_ml = abs(float(torch.linalg.det(ids.affine[:3, :3]))) / 1000
+def class_sizes(ids: MetaTensor) -> dict[int, float]:
+    """Size of every class id in a label map: volume in ml of ``(1, X, Y, Z)``, pixels of ``(1, H, W)``."""
+    unit = abs(float(torch.linalg.det(ids.affine[:3, :3]))) / 1000 if ids.ndim == 4 else 1.0
     values = ids.as_tensor().flatten()
     if values.dtype == torch.uint8:  # much faster than sorting all voxels
         counts = torch.bincount(values)
-        return {int(k): int(counts[k]) * voxel_ml for k in counts.nonzero().flatten()}
-    found, counts = torch.unique(values, return_counts=True)
-    return {int(k): int(count) * voxel_ml for k, count in zip(found, counts, strict=True)}
+        return {int(k): int(counts[k]) * unit for k in counts.nonzero().flatten()}
+    present, counts = torch.unique(values, return_counts=True)
+    return {int(k): int(count) * unit for k, count in zip(present, counts, strict=True)}
 
 
-def _picture(image: MetaTensor, ids: MetaTensor | None, intensities: Intensities) -> Picture:
-    """The slice with most foreground, or the middle one."""
+def _thumbnail(image: MetaTensor, ids: MetaTensor | None, intensities: Intensities) -> Thumbnail:
+    if image.ndim == 4:
+        pixels, label, aspect = _axial_slice(image, ids)
+    else:
+        step = max(-(-max(image.shape[1:]) // LARGEST_SIDE), 1)
+        pixels = image.as_tensor().mean(0).numpy()[::step, ::step]
+        label = None if ids is None else ids[0].as_tensor().numpy()[::step, ::step]
+        aspect = 1.0
+    low, _, high = intensities.quantiles
+    shown = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+    return Thumbnail(shown, None if label is None else label.astype(np.int32), aspect)
+
+
+def _axial_slice(
+    image: MetaTensor, ids: MetaTensor | None
+) -> tuple[NDArray[Any], NDArray[Any] | None, float]:
+    """Intensities, class ids and aspect of the slice with most foreground, or of the middle one."""
     orientation = io_orientation(image.affine.numpy())
     axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
     foreground = None if ids is None else ids[0].as_tensor() > 0
@@ -227,12 +249,9 @@ def _picture(image: MetaTensor, ids: MetaTensor | None, intensities: Intensities
     def slice_of(volume: Tensor) -> NDArray[Any]:
         thick = volume[0].narrow(axis, number, 1).numpy()
         flat: NDArray[Any] = apply_orientation(thick, orientation)[:, :, 0]
-        step = max(-(-max(flat.shape) // PICTURE), 1)
+        step = max(-(-max(flat.shape) // LARGEST_SIDE), 1)
         return flat[::-step, ::-step].T
 
-    low, _, high = intensities.quantiles
-    pixels = (slice_of(image.as_tensor()) - low) / ((high - low) or 1.0)
     spacing = image.affine[:3, :3].norm(dim=0).numpy()
     across, along = (float(spacing[orientation[:, 0] == k][0]) for k in (0, 1))
-    label = None if ids is None else slice_of(ids.as_tensor()).astype(np.int32)
-    return Picture(np.clip(pixels, 0, 1).astype(np.float32), label, along / across)
+    return slice_of(image.as_tensor()), None if ids is None else slice_of(ids.as_tensor()), along / across

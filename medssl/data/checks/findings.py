@@ -39,7 +39,7 @@ CODES: MappingProxyType[str, tuple[Severity, str]] = MappingProxyType(
         "unreadable": ("error", "a file is not what its name says"),
         "damaged": ("error", "a file is truncated, or its checksum is wrong"),
         # volumes
-        "not-a-volume": ("error", "an image or label has not three axes of at least two voxels"),
+        "not-a-volume": ("error", "an image or label has not three axes (in 2D two) of at least two voxels"),
         "affine": ("error", "the affine or spacing cannot be inverted, or is not finite"),
         "not-finite": ("error", "an image holds NaN or infinity"),
         "constant": ("error", "all voxels of an image have one value"),
@@ -59,6 +59,7 @@ CODES: MappingProxyType[str, tuple[Severity, str]] = MappingProxyType(
         "unit": ("warning", "a NIfTI header gives its spacing in another unit than mm"),
         "spacing-implausible": ("warning", "a spacing below 0.01 mm or above 20 mm"),
         # the set
+        "axes": ("error", "volumes and 2D images stand in one set"),
         "spacing-outlier": ("warning", "a spacing far from the rest of the set"),
         "class-untrained": ("error", "no labelled training case shows the class"),
         "label-0-255": ("error", "all labelled training cases hold 0 and 255 alone"),

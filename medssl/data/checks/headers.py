@@ -14,10 +14,8 @@ UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 """Codes of the spatial units that are not mm, and what one of each is in mm."""
 
 
-def header_findings(path: Path) -> Iterator[Finding]:
+def nifti_header_findings(path: Path) -> Iterator[Finding]:
     """Warnings of a readable NIfTI file: transforms that disagree, a spacing in another unit than mm."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return
     header = nib.load(path).header
     unit = int(header["xyzt_units"]) % 8
     if unit in UNITS:

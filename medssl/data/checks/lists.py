@@ -16,7 +16,7 @@ from medssl.data.lists.datalist import LISTS, Datalist
 from medssl.data.lists.datalist_file import UNLABELED_KEYS, files_of
 from medssl.data.lists.patients import patients_of
 from medssl.data.lists.published_splits import read_split, split_names
-from medssl.data.reading.readers import H5Reader
+from medssl.data.reading.formats import format_of
 
 SIDES = {"training": "training", "unlabeled": "training", "validation": "validation", "test": "test"}
 """Labelled and unlabelled cases both train: a patient may have scans in either."""
@@ -110,7 +110,8 @@ def _shared_files(listed: list[Entry]) -> Iterator[Finding]:
             images.setdefault(real, entry)
         for file in entry.files("label"):
             real = os.path.realpath(file)
-            if real in own and not file.name.lower().endswith(H5Reader.suffixes):
+            file_format = format_of(file)
+            if real in own and not (file_format is not None and file_format.holds_label):
                 fault, remedy = "is given as image and as label", "name the label file"
                 yield Finding("label-is-image", str(file), fault, remedy, entry.case, entry.split)
             if real in labels and labels[real].case != entry.case:

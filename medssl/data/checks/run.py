@@ -17,6 +17,7 @@ from medssl.data.checks.lists import Entry, entries, list_findings, patients_by_
 from medssl.data.checks.set_statistics import set_statistics
 from medssl.data.lists.datalist_file import load_datalist, read_json
 from medssl.data.lists.layout import case_name
+from medssl.data.reading.formats import format_of
 from medssl.data.reading.loading import LoadCased
 
 
@@ -73,8 +74,8 @@ def check_datalist(
     for name, value, least in (("jobs", jobs, 1), ("classes", num_classes, 2)):
         if value is not None and value < least:
             raise InputError(f"{name}={value}", f"must be at least {least}", "ask for more")
-    if roi is not None and (len(roi) != 3 or min(roi) < 1):
-        raise InputError(f"roi={list(roi)}", "must be three positive sizes", "give the patch in voxels")
+    if roi is not None and (not roi or min(roi) < 1):
+        raise InputError(f"roi={list(roi)}", "must be positive sizes", "give the patch in voxels")
     path = Path(path)
     refused: list[InputError] = []
     datalist = load_datalist(path, base_dir, refused=refused)
@@ -89,6 +90,11 @@ def check_datalist(
         num_classes=num_classes,
     )
     listed = entries(datalist)
+    formats = {format_of(file) for entry in listed for file in entry.files("image")}
+    axes = {file_format.axes for file_format in formats if file_format is not None}
+    if roi is not None and axes and len(roi) not in axes:
+        fault = f"has {len(roi)} sizes, the images have {max(axes)} axes"
+        raise InputError(f"roi={list(roi)}", fault, "give one for each axis")
     before = [Finding("entry", error.where, error.fault, error.remedy) for error in refused]
     before += list_findings(datalist)
     before += _ignored_labels(read_json(path))
@@ -104,7 +110,7 @@ def check_datalist(
         allow_absent_classes=allow_absent_classes,
     )
     return CheckResult(
-        findings=_ordered([*before, *(f for case in cases for f in case.findings), *after]),
+        findings=_ordered([*before, *(finding for case in cases for finding in case.findings), *after]),
         cases=tuple(cases),
         statistics=set_statistics(cases, class_names),
         num_classes=num_classes,
@@ -175,4 +181,6 @@ def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Without repeats, worst first, and each kind together."""
     unique = list(dict.fromkeys(findings))
     kinds = list(dict.fromkeys(finding.code for finding in unique))
-    return tuple(sorted(unique, key=lambda f: (SEVERITIES.index(f.severity), kinds.index(f.code))))
+    return tuple(
+        sorted(unique, key=lambda finding: (SEVERITIES.index(finding.severity), kinds.index(finding.code)))
+    )

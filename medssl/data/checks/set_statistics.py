@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medssl.data.checks.case import CheckedCase
-from medssl.data.checks.volumes import IGNORED_ID
+from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
 from medssl.data.lists.datalist import LISTS
 
 Spread = dict[str, float]
@@ -21,10 +21,10 @@ def set_statistics(cases: Sequence[CheckedCase], class_names: Sequence[str] | No
         class_names: names of the class ids 0, 1, ...
 
     Returns:
-        By list: ``cases``, ``unreadable``, ``spacing_mm`` and ``size`` (a spread of each axis), and of
-        the intensities the spread over cases of ``minimum``, ``mean``, ``std`` and ``maximum``;
-        ``class_ml`` holds for each class id its name, the number of cases that show it, and the spread of its
-        volume in ml over those.
+        By list: ``cases``, ``unreadable``, ``spacing_mm`` (not of 2D images) and ``size`` (a spread of each
+        axis), and of the intensities the spread over cases of ``minimum``, ``mean``, ``std`` and
+        ``maximum``; ``class_ml`` (of 2D images ``class_pixels``) holds for each class id its name, the number
+        of cases that show it, and the spread of its size over those.
     """
     names = [name for name in LISTS if any(case.split == name for case in cases)]
     result = {name: _one([c for c in cases if c.split == name], class_names) for name in names}
@@ -38,25 +38,27 @@ def _one(cases: Sequence[CheckedCase], class_names: Sequence[str] | None) -> dic
     result: dict[str, Any] = {"cases": len(cases), "unreadable": len(cases) - len(scans)}
     if not scans:
         return result
-    result["spacing_mm"] = [_spread([scan.spacing[axis] for scan in scans]) for axis in range(3)]
-    result["size"] = [_spread([scan.size[axis] for scan in scans]) for axis in range(3)]
+    axes = min(len(scan.size) for scan in scans)
+    if axes == 3:
+        result["spacing_mm"] = [_spread([scan.spacing[axis] for scan in scans]) for axis in range(3)]
+    result["size"] = [_spread([scan.size[axis] for scan in scans]) for axis in range(axes)]
     result["channels"] = sorted({scan.channels for scan in scans})
-    found = [scan.intensities for scan in scans if scan.intensities is not None]
-    if found:
+    intensities = [scan.intensities for scan in scans if scan.intensities is not None]
+    if intensities:
         result["intensity"] = {
-            "minimum": _spread([one.low for one in found]),
-            "mean": _spread([one.mean for one in found]),
-            "std": _spread([one.std for one in found]),
-            "maximum": _spread([one.high for one in found]),
+            "minimum": _spread([values.low for values in intensities]),
+            "mean": _spread([values.mean for values in intensities]),
+            "std": _spread([values.std for values in intensities]),
+            "maximum": _spread([values.high for values in intensities]),
         }
-    volumes = [scan.class_ml for scan in scans if scan.class_ml is not None]
-    result["labels"] = len(volumes)
-    shown = sorted({number for volume in volumes for number in volume if number != 0})
-    result["class_ml"] = {
+    labels = [scan.class_sizes for scan in scans if scan.class_sizes is not None]
+    result["labels"] = len(labels)
+    shown = sorted({number for sizes in labels for number in sizes if number != 0})
+    result[f"class_{SIZE_UNITS[axes]}"] = {
         str(number): {
             "name": class_name(number, class_names),
-            "cases": sum(number in volume for volume in volumes),
-            **_spread([volume[number] for volume in volumes if number in volume]),
+            "cases": sum(number in sizes for sizes in labels),
+            **_spread([sizes[number] for sizes in labels if number in sizes]),
         }
         for number in shown
     }

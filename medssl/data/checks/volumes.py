@@ -25,20 +25,25 @@ PLAUSIBLE_MM = (0.01, 20.0)
 SHEAR_TOLERANCE = 0.01
 """Cosine between two axes from which an affine counts as sheared: half a degree."""
 
+SIZE_UNITS = {2: "pixels", 3: "ml"}
+"""In what the size of a class is measured, by the axes of the label."""
+
+NO_VOLUME = {
+    2: ("an image", "an image has two axes of at least two pixels"),
+    3: ("a volume", "a volume has three axes"),
+}
+"""What is expected of a file by its number of axes, and the remedy where it is something else."""
+
 IGNORED_ID = 255
 """Id of voxels that nobody labelled; the losses leave them out."""
 
 
-def volume_faults(volume: MetaTensor) -> Iterator[Finding]:
-    """Faults of the array and the affine of any volume ``(C, X, Y, Z)``."""
+def volume_faults(volume: MetaTensor, *, axes: int = 3) -> Iterator[Finding]:
+    """Faults of the array and the affine of any volume ``(C, X, Y, Z)``, or of a 2D image ``(C, H, W)``."""
     where = str(volume.meta["filename_or_obj"])
-    if volume.ndim != 4 or min(volume.shape[1:]) < 2:
-        yield Finding(
-            "not-a-volume",
-            where,
-            f"is not a volume (its shape is {times(volume)})",
-            "a volume has three axes",
-        )
+    if volume.ndim != 1 + axes or min(volume.shape[1:]) < 2:
+        kind, remedy = NO_VOLUME[axes]
+        yield Finding("not-a-volume", where, f"is not {kind} (its shape is {times(volume)})", remedy)
     yield from affine_faults(where, volume.affine.numpy())
 
 
@@ -76,12 +81,12 @@ def image_faults(image: MetaTensor, *, channels: int | None = None) -> Iterator[
             )
 
 
-def channel_fault(where: str, found: int, expected: int) -> Finding:
+def channel_fault(where: str, channels: int, expected: int) -> Finding:
     """An image with other channels than the rest, such as a film among single volumes."""
     return Finding(
         "channels",
         where,
-        f"has {found} channel{'s' * (found > 1)}, expected {expected}",
+        f"has {channels} channel{'s' * (channels > 1)}, expected {expected}",
         "separate the frames, or keep the same channels in every image",
     )
 
@@ -132,11 +137,11 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
         return
     beyond = [k for k in torch.unique(ids).tolist() if k >= num_classes and k != IGNORED_ID]
     if beyond:
-        some = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
+        numbers = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
         yield Finding(
             "label-range",
             where,
-            f"is a label with the id{'s' * (len(beyond) > 1)} {some}; the {num_classes} classes are "
+            f"is a label with the id{'s' * (len(beyond) > 1)} {numbers}; the {num_classes} classes are "
             f"0 to {num_classes - 1}",
             f"ask for {beyond[-1] + 1} classes, or map it to the class that it stands for, such as "
             f'"label_map": {{"{beyond[0]}": {num_classes - 1}}}',
@@ -189,7 +194,9 @@ def geometry_warnings(image: MetaTensor) -> Iterator[Finding]:
 
 def size_warnings(image: MetaTensor, roi: Sequence[int] | None) -> Iterator[Finding]:
     """A volume smaller than the patch."""
-    if roi is not None and any(n < r for n, r in zip(image.shape[1:], roi, strict=True)):
+    if roi is None or len(roi) != image.ndim - 1:
+        return
+    if any(n < r for n, r in zip(image.shape[1:], roi, strict=True)):
         yield Finding(
             "small",
             str(image.meta["filename_or_obj"]),
@@ -209,7 +216,8 @@ def grid_faults(image: MetaTensor, label: MetaTensor) -> Iterator[Finding]:
             "resample the label to the image's grid",
         )
         return
-    last = torch.tensor(image.shape[1:], dtype=torch.float64) - 1
+    last = torch.zeros(3, dtype=torch.float64)  # of a 2D image the third axis has one voxel
+    last[: image.ndim - 1] = torch.tensor(image.shape[1:], dtype=torch.float64) - 1
     corners = torch.cartesian_prod(*(torch.stack([torch.zeros_like(n), n]) for n in last))
     corners = torch.cat([corners, torch.ones(8, 1, dtype=torch.float64)], dim=1)
     change = (label.affine - image.affine).to(torch.float64)

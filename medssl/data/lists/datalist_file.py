@@ -10,7 +10,8 @@ from typing import Any
 
 from medssl.common.errors import InputError
 from medssl.data.lists.datalist import LISTS, Datalist, build_datalist, with_split_hash
-from medssl.data.lists.layout import case_name, stem_of
+from medssl.data.lists.layout import case_name
+from medssl.data.reading.formats import strip_suffix
 from medssl.data.reading.label_map import parse_label_map
 
 logger = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ def _name_cases(items: list[dict[str, Any]]) -> None:
     for item, image in zip(unnamed, images, strict=True):
         name = case_name(image)
         folders = image.parent.relative_to(common).parts
-        item["case"] = name if counts[name] == 1 else "_".join((*folders, stem_of(image)))
+        item["case"] = name if counts[name] == 1 else "_".join((*folders, strip_suffix(image)))
     for item in items:
         if not isinstance(item["case"], str) or not item["case"]:
             raise InputError(f"case {item['case']!r}", "is no name", "write it as a string")

@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medssl.common.errors import InputError, unknown_name
-
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Suffixes of files that hold one volume each."""
+from medssl.data.reading.formats import VOLUME_SUFFIXES, format_of, is_dicom_folder, strip_suffix
 
 H5_FORMS = ("{case}/mri_norm2.h5", "{case}_norm.h5", "{case}/{case}_norm.h5")
 """Where the field's HDF5 files lie; each holds image and label of one case."""
 
 FORMS = (
-    "images/CASE.nii.gz with labels/CASE.nii.gz (or .nii, .nrrd, .mha, a folder with a DICOM series), "
-    "CASE/mri_norm2.h5 or CASE_norm.h5"
+    f"images/CASE.nii.gz with labels/CASE.nii.gz (or {', '.join(VOLUME_SUFFIXES[1:])}, a folder with a DICOM "
+    f"series), {' or '.join(form.format(case='CASE') for form in H5_FORMS)}"
 )
-"""The forms above in words, for messages."""
+"""Where the files of a case may lie, in words, for messages."""
 
 
 @dataclass(frozen=True)
@@ -34,40 +32,13 @@ class CaseFiles:
     label: Path | None
 
 
-def stem_of(path: str | Path) -> str:
-    """File name without its volume suffix (``a/b.nii.gz`` -> ``b``); other names lose their last suffix."""
-    name = Path(path).name
-    for suffix in VOLUME_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
-
-
 def case_name(path: str | Path) -> str:
     """Case of a file: ``CASE/mri_norm2.h5``, ``CASE_norm.h5`` and ``CASE.nii.gz`` give ``CASE``."""
     path = Path(path)
     if path.name == "mri_norm2.h5":
         return path.parent.name
-    stem = stem_of(path)
+    stem = strip_suffix(path)
     return stem.removesuffix("_norm") if path.suffix == ".h5" else stem
-
-
-def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds DICOM files (told by their magic bytes, whatever they are called)."""
-    try:
-        return folder.is_dir() and any(
-            is_dicom(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")
-        )
-    except OSError:  # may not be looked into
-        return False
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, told by its magic bytes."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def find_case(folder: Path, case: str) -> CaseFiles | None:
@@ -98,20 +69,32 @@ def list_cases(folder: Path) -> list[CaseFiles]:
 
 
 def pair_cases(images: Path, labels: Path | None) -> list[CaseFiles]:
-    """The volumes of one folder, each with the volume of the same case name in another, sorted by name.
+    """The images of one folder, each with the label of the same case name in another, sorted by name.
+
+    The images are its volumes; a folder without a volume may hold 2D images instead.
 
     Raises:
         InputError: a folder is missing, there is no image, or two files of a folder share a case name.
     """
-    found = list_volumes(images)
-    if not found:
+    image_files = list_files(images) or list_files(images, axes=2)
+    if not image_files:
         raise InputError(
             images,
-            "holds no volume",
-            "put CASE.nii.gz (or .nii, .nrrd, .mha) files or a folder per DICOM series there",
+            "holds no volume and no 2D image",
+            f"put CASE.nii.gz ({', '.join(VOLUME_SUFFIXES[1:])}, in 2D .png) files or a folder per DICOM "
+            "series there",
         )
-    by_case = list_volumes(labels) if labels is not None else {}
-    return [CaseFiles(case, found[case], by_case.get(case)) for case in sorted(found)]
+    axes = image_axes(next(iter(image_files.values())))
+    label_files = list_files(labels, axes=axes, labels=True) if labels is not None else {}
+    return [CaseFiles(case, image_files[case], label_files.get(case)) for case in sorted(image_files)]
+
+
+def image_axes(path: Path) -> int:
+    """Axes of the image in a file or folder of a known format: 3, or 2."""
+    file_format = format_of(path)
+    if file_format is None:
+        raise ValueError(f"path must be of a known format, got {path}")
+    return file_format.axes
 
 
 def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> list[dict[str, str]]:
@@ -131,13 +114,13 @@ def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> lis
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "name the folder that holds the scans")
     images = folder / "images" if (folder / "images").is_dir() else folder
-    found = {case: str(path) for case, path in (list_volumes(images) | _h5_files(folder)).items()}
-    if not found:
+    scans = {case: str(path) for case, path in (list_files(images) | _h5_files(folder)).items()}
+    if not scans:
         raise InputError(folder, "holds no scan", f"expected {FORMS}, or volumes directly in the folder")
     for case in cases or ():
-        if case not in found:
-            raise unknown_name("case", case, found)
-    return [{"case": case, "image": found[case]} for case in sorted(found) if not cases or case in cases]
+        if case not in scans:
+            raise unknown_name("case", case, scans)
+    return [{"case": case, "image": scans[case]} for case in sorted(scans) if not cases or case in cases]
 
 
 def _h5_files(folder: Path) -> dict[str, Path]:
@@ -145,26 +128,31 @@ def _h5_files(folder: Path) -> dict[str, Path]:
     return {case_name(path): path for pattern in patterns for path in sorted(folder.glob(pattern))}
 
 
-def list_volumes(folder: Path) -> dict[str, Path]:
-    """Volumes and DICOM folders directly in a folder, by case name.
+def list_files(folder: Path, *, axes: int = 3, labels: bool = False) -> dict[str, Path]:
+    """Images directly in a folder, by case name: files and folders of a format that holds nothing else.
+
+    Args:
+        folder: the folder.
+        axes: of the images, 3 or 2.
+        labels: leave out formats that cannot hold class ids.
 
     Raises:
-        InputError: no such folder, or two of them share a case name.
+        InputError: no such folder, or two images share a case name.
     """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a data folder holds images/ and labels/")
-    found: dict[str, Path] = {}
+    by_case: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        file_format = format_of(path)
+        if path.name.startswith(".") or file_format is None or file_format.axes != axes:
             continue
-        volume = path.is_file() and path.name.lower().endswith(VOLUME_SUFFIXES)
-        if not volume and not is_dicom_folder(path):
+        if file_format.holds_label or (labels and file_format.lossy) or not file_format.is_image(path):
             continue
-        case = stem_of(path) if volume else path.name
-        if case in found:
-            raise InputError(path, f"same case name as {found[case].name}", "keep one of the two files")
-        found[case] = path
-    return found
+        case = path.name if path.is_dir() else strip_suffix(path)
+        if case in by_case:
+            raise InputError(path, f"same case name as {by_case[case].name}", "keep one of the two files")
+        by_case[case] = path
+    return by_case
 
 
 def name_some(names: Iterable[str], *, at_most: int = 3) -> str:

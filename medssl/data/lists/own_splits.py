@@ -1,4 +1,4 @@
-"""Splits of one's own data: no patient on two sides, and label volumes spread alike over the lists."""
+"""Splits of one's own data: no patient on two sides, and label sizes spread alike over the lists."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from medssl.common.errors import InputError
-from medssl.data.checks.volumes import IGNORED_ID
+from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
 from medssl.data.lists.datalist import Datalist, class_names, count_cases, finish_datalist, make_lists
-from medssl.data.lists.layout import CaseFiles, list_cases, list_volumes, name_some, pair_cases
+from medssl.data.lists.layout import CaseFiles, image_axes, list_cases, list_files, name_some, pair_cases
 from medssl.data.lists.patients import patients_of
+from medssl.data.reading.formats import format_of
 from medssl.data.reading.loading import LoadCased
-from medssl.data.reading.readers import H5Reader
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Patient:
         name: name of the patient.
         labeled: cases that have a label file.
         unlabeled: cases that have none.
-        volume: mean foreground volume of the labels in ml; 0 where there are none.
+        label_size: mean foreground of the labels in ml, or in 2D in pixels; 0 where there are none.
     """
 
     name: str
     labeled: tuple[CaseFiles, ...]
     unlabeled: tuple[CaseFiles, ...]
-    volume: float
+    label_size: float
 
 
 def build_own_datalist(
@@ -53,7 +53,7 @@ def build_own_datalist(
     """Datalist of two folders in which a label bears the name of its image.
 
     Drawn are first the test cases, then the validation cases, then the labelled ones, each time among the
-    patients that have a label file, patient by patient: they are sorted by label volume and cut into as
+    patients that have a label file, patient by patient: they are sorted by label size and cut into as
     many bins as patients are wanted, and the bins are drawn from in turn. So even a few cases cover small
     and large structures. All other cases are unlabelled; the labels that some of them have are written to
     ``hidden_labels`` and never trained on.
@@ -63,11 +63,12 @@ def build_own_datalist(
     left out (``left_out``). As patients are not divided, a list may end up short of the number asked, and
     longer only where the smallest patient has more cases than were asked.
 
-    The result depends on names, label volumes and ``seed``; not on the order of a folder.
+    The result depends on names, label sizes and ``seed``; not on the order of a folder.
 
     Args:
-        images: folder of volumes, or of one folder per DICOM series, or of the field's HDF5 files.
-        labels: folder of label volumes; ``labels`` beside ``images`` by default. HDF5 files hold theirs.
+        images: folder of volumes, or of one folder per DICOM series, or of the field's HDF5 files; or of 2D
+            images, where it holds no volume.
+        labels: folder of labels; ``labels`` beside ``images`` by default. HDF5 files hold theirs.
         labeled: number of labelled cases, or their fraction in (0, 1) of all cases that are not test cases;
             None for all that have a label.
         validation: number of validation cases, or their fraction, likewise.
@@ -83,10 +84,10 @@ def build_own_datalist(
 
     Returns:
         As :func:`medssl.data.build_datalist`, and ``patients`` (patient by case, where that is known),
-        ``label_ml`` (foreground volume by case), ``left_out`` (cases) and ``seed``.
+        ``label_ml`` (foreground volume by case; in 2D ``label_pixels``), ``left_out`` (cases) and ``seed``.
 
     Raises:
-        InputError: a folder is missing or holds no volume, no label bears the name of an image, a label is
+        InputError: a folder is missing or holds no image, no label bears the name of an image, a label is
             unreadable, or counts ask for more cases than have labels.
     """
     images = Path(images).absolute()
@@ -100,8 +101,8 @@ def build_own_datalist(
             "name each label as its image",
         )
     loader = LoadCased("label", h5_spacing=h5_spacing, label_map=label_map)
-    millilitres = label_volumes(candidates, loader)
-    patients = _patients(cases, by_case, millilitres)
+    label_sizes = measure_labels(candidates, loader)
+    patients = _patients(cases, by_case, label_sizes)
 
     wanted = {"test": count_cases("test", test, len(cases))}
     rest = len(cases) - wanted["test"]
@@ -137,6 +138,7 @@ def build_own_datalist(
         notes.append(f"labels without an image: {name_some(stray)}")
     if left_out:
         notes.append(f"left out: {name_some(left_out)}, without label and of a validation or test patient")
+    unit = SIZE_UNITS[image_axes(cases[0].image)]
     result: Datalist = {
         "name": "custom",
         "classes": class_names(images.parent),
@@ -144,7 +146,7 @@ def build_own_datalist(
         "selection": "; ".join(notes),
         "seed": seed,
         **make_lists(lists["training"], unlabeled, lists["validation"], lists["test"]),
-        "label_ml": {case: round(volume, 4) for case, volume in sorted(millilitres.items())},
+        f"label_{unit}": {case: round(size, 4) for case, size in sorted(label_sizes.items())},
         "left_out": left_out,
     }
     if loader.label_map:
@@ -176,7 +178,7 @@ def _draw_lists(
 
 
 def draw_patients(patients: Sequence[Patient], wanted: int, rng: np.random.Generator) -> list[Patient]:
-    """Patients with about ``wanted`` labelled cases in all, spread over the label volumes.
+    """Patients with about ``wanted`` labelled cases in all, spread over the label sizes.
 
     Args:
         patients: those to draw from, each with a labelled case.
@@ -189,7 +191,7 @@ def draw_patients(patients: Sequence[Patient], wanted: int, rng: np.random.Gener
     """
     if not patients or wanted < 1:
         return []
-    ordered = sorted(patients, key=lambda patient: (patient.volume, patient.name))
+    ordered = sorted(patients, key=lambda patient: (patient.label_size, patient.name))
     mean_size = sum(len(patient.labeled) for patient in ordered) / len(ordered)
     count = min(max(round(wanted / mean_size), 1), len(ordered))
     bins = [rng.permutation(part).tolist() for part in np.array_split(np.arange(len(ordered)), count)]
@@ -209,8 +211,8 @@ def draw_patients(patients: Sequence[Patient], wanted: int, rng: np.random.Gener
     return chosen or [min(queue, key=lambda patient: len(patient.labeled))]
 
 
-def label_volumes(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, float]:
-    """Foreground (all ids but 0 and 255) in ml of each case's label file, read with a bar.
+def measure_labels(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, float]:
+    """Foreground (all ids but 0 and 255) of each case's label in ml, or in 2D in pixels, read with a bar.
 
     Raises:
         InputError: labels that cannot be read; the first is named, the others are counted.
@@ -222,13 +224,14 @@ def label_volumes(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, fl
         except InputError as error:
             return error
         inside = int(((label != 0) & (label != IGNORED_ID)).sum())
-        return inside * abs(float(np.linalg.det(label.affine.numpy()[:3, :3]))) / 1000
+        voxel_mm3 = abs(float(np.linalg.det(label.affine.numpy()[:3, :3])))
+        return inside * voxel_mm3 / 1000 if label.ndim == 4 else float(inside)
 
     # Unpacking releases the interpreter's lock: threads help, and need not import torch anew.
     with ThreadPoolExecutor(4) as pool:
         done = pool.map(measure, labels.values())
-        measured = list(tqdm(done, total=len(labels), desc="label volumes", unit="case", disable=None))
-    volumes = {case: value for case, value in zip(labels, measured, strict=True) if isinstance(value, float)}
+        measured = list(tqdm(done, total=len(labels), desc="labels", unit="case", disable=None))
+    sizes = {case: value for case, value in zip(labels, measured, strict=True) if isinstance(value, float)}
     faults = [error for error in measured if isinstance(error, InputError)]
     if faults:
         more = f" (and {len(faults) - 1} more labels have faults)" if len(faults) > 1 else ""
@@ -237,7 +240,7 @@ def label_volumes(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, fl
             faults[0].fault + more,
             f"{faults[0].remedy}; or take the file away, and the case is unlabelled",
         ) from faults[0]
-    return volumes
+    return sizes
 
 
 def _find(images: Path, labels: Path | None) -> tuple[list[CaseFiles], Path, list[str]]:
@@ -251,17 +254,19 @@ def _find(images: Path, labels: Path | None) -> tuple[list[CaseFiles], Path, lis
             return h5, images, []
         labels = images.parent / "labels"
     cases = pair_cases(images, labels if labels.is_dir() else None)
-    named = {files.case for files in cases}
-    stray = [case for case in list_volumes(labels) if case not in named] if labels.is_dir() else []
-    return cases, labels, sorted(stray)
+    if not labels.is_dir():
+        return cases, labels, []
+    listed = list_files(labels, axes=image_axes(cases[0].image), labels=True)
+    return cases, labels, sorted(listed.keys() - {files.case for files in cases})
 
 
 def _h5_cases(folder: Path) -> list[CaseFiles]:
     """The cases of a folder of HDF5 files, labelled where the file holds a label."""
     try:
-        cases = [files for files in list_cases(folder) if files.image.suffix in H5Reader.suffixes]
+        listed = list_cases(folder)
     except InputError:
         return []
+    cases = [files for files in listed if (kind := format_of(files.image)) is not None and kind.holds_label]
     return [files if _holds_label(files.image) else replace(files, label=None) for files in cases]
 
 
@@ -274,7 +279,7 @@ def _holds_label(path: Path) -> bool:
 
 
 def _patients(
-    cases: Sequence[CaseFiles], by_case: Mapping[str, str] | None, millilitres: Mapping[str, float]
+    cases: Sequence[CaseFiles], by_case: Mapping[str, str] | None, label_sizes: Mapping[str, float]
 ) -> list[Patient]:
     grouped: dict[str, list[CaseFiles]] = {}
     for files in cases:
@@ -282,13 +287,13 @@ def _patients(
     patients = []
     for name, members in sorted(grouped.items()):
         labeled = tuple(files for files in members if files.label is not None)
-        volumes = [millilitres[files.case] for files in labeled]
+        sizes = [label_sizes[files.case] for files in labeled]
         patients.append(
             Patient(
                 name,
                 labeled,
                 tuple(files for files in members if files.label is None),
-                float(np.mean(volumes)) if volumes else 0.0,
+                float(np.mean(sizes)) if sizes else 0.0,
             )
         )
     return patients

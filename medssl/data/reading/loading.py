@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import ImageReader, MetaTensor
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from medssl.common.errors import InputError
 from medssl.data.checks.findings import CaseError, refuse
-from medssl.data.checks.opening import NiftiReader, check_file, unreadable
+from medssl.data.checks.opening import check_file, unreadable
 from medssl.data.checks.volumes import class_faults, grid_faults, image_faults, label_faults, volume_faults
+from medssl.data.reading.formats import format_of
 from medssl.data.reading.label_map import LabelMap, parse_label_map, remap
-from medssl.data.reading.readers import DicomSeriesReader, H5Reader, SimpleITKReader
 
 IMAGE_KEY = "image"
 
@@ -32,13 +32,13 @@ class LoadCased(MapTransform):  # type: ignore[misc]
     MetaImage only with further packages, knows no HDF5, and does not compare a label with its image.
 
     Input: file names by key. ``image`` is a volume (or a list of files: one per channel); every other
-    key (``label``, ``reference``) holds class ids. Formats: NIfTI, NRRD, MetaImage, a folder with a DICOM
-    series, and the field's HDF5, where the image key reads the dataset ``image`` and every other key the
-    dataset ``label``. A fourth axis (4D NIfTI, vector NRRD) holds channels.
+    key (``label``, ``reference``) holds class ids. Formats: :data:`medssl.data.reading.formats.FORMATS`; of
+    the field's HDF5 the image key reads the dataset ``image`` and every other key the dataset ``label``. A
+    fourth axis of a volume (4D NIfTI, vector NRRD) holds channels, and so do the colours of a 2D image.
 
-    Output: ``image`` as float32 MetaTensor ``(C, X, Y, Z)``, the others ``(1, X, Y, Z)`` as uint8 (int32
-    where an id exceeds 255), each with ``affine``, ``original_affine`` (RAS, mm), ``scan_shape`` and
-    ``filename_or_obj``.
+    Output: ``image`` as float32 MetaTensor ``(C, *S)``, the others ``(1, *S)`` as uint8 (int32 where an id
+    exceeds 255), each with ``affine``, ``original_affine`` (RAS, mm; the identity in 2D), ``scan_shape`` and
+    ``filename_or_obj``; ``*S`` is ``(X, Y, Z)`` or ``(H, W)``.
 
     Args:
         keys: keys to load.
@@ -98,13 +98,13 @@ class LoadCased(MapTransform):  # type: ignore[misc]
         return item
 
     def load_image(self, paths: Sequence[Path]) -> MetaTensor:
-        """One image, float32 ``(C, X, Y, Z)``."""
+        """One image, float32 ``(C, *S)``."""
         image = self.volume(paths, "image")
         refuse(image_faults(image, channels=self.in_channels))
         return image
 
     def load_label(self, paths: Sequence[Path]) -> MetaTensor:
-        """One label map, uint8 (or int32) ``(1, X, Y, Z)``."""
+        """One label map, uint8 (or int32) ``(1, *S)``."""
         stored = self.volume(paths, "label")
         refuse(label_faults(stored))
         label = self.class_ids(stored)
@@ -121,11 +121,11 @@ class LoadCased(MapTransform):  # type: ignore[misc]
         return MetaTensor(ids.to(torch.uint8 if small else torch.int32)).copy_meta_from(stored)
 
     def volume(self, paths: Sequence[Path], dataset: str) -> MetaTensor:
-        """A volume as stored, float32 ``(C, X, Y, Z)``; its values are not looked at.
+        """An image or label as stored, float32 ``(C, *S)``; its values are not looked at.
 
         Args:
             paths: one file, or one per channel.
-            dataset: which dataset of an HDF5 file, ``image`` or ``label``.
+            dataset: ``image`` or ``label``, which some formats read differently.
 
         Raises:
             InputError: a file is missing, damaged, of an unknown format or no volume.
@@ -133,14 +133,14 @@ class LoadCased(MapTransform):  # type: ignore[misc]
         for path in paths:
             check_file(path)
         path = paths[0]
-        reader = _reader(path, dataset, self.h5_spacing)
-        if reader is None:
-            raise CaseError(
-                "unknown-format",
-                path,
-                "is of no known format",
-                "save it as .nii.gz, .nii, .nrrd, .mha or .h5",
-            )
+        file_format = format_of(path)
+        if file_format is None:
+            remedy = "save it as .nii.gz, or in 2D as .png"
+            raise CaseError("unknown-format", path, "is of no known format", remedy)
+        if file_format.lossy and dataset != "image":
+            fault = f"is a label as {file_format.name}, whose compression changes class ids"
+            raise CaseError("label-values", path, fault, "save labels as .png")
+        reader = file_format.make_reader(dataset=dataset, spacing=self.h5_spacing)
         try:
             volume = self._load([str(path) for path in paths], reader=reader)
         except (InputError, MemoryError):
@@ -149,19 +149,7 @@ class LoadCased(MapTransform):  # type: ignore[misc]
             for channel in paths if len(paths) > 1 else ():
                 self.volume([channel], dataset)  # raises for the file at fault, where it is a single one
             raise unreadable(path, error) from error
-        refuse(volume_faults(volume))
+        refuse(volume_faults(volume, axes=file_format.axes))
         volume.set_array(volume.as_tensor().contiguous())
         volume.meta[SCAN_SHAPE] = np.asarray(volume.shape[1:])
         return volume
-
-
-def _reader(path: Path, dataset: str, spacing: float | Sequence[float]) -> ImageReader | None:
-    """A new reader for the format of ``path``; MONAI's remember what they read, so threads share none."""
-    if path.is_dir():
-        return DicomSeriesReader()
-    name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        return NiftiReader()
-    if name.endswith(H5Reader.suffixes):
-        return H5Reader(dataset=dataset, spacing=spacing)
-    return SimpleITKReader() if name.endswith(SimpleITKReader.suffixes) else None

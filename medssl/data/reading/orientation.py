@@ -145,6 +145,7 @@ class Orientd(MapTransform):  # type: ignore[misc]
         """Orient.
 
         Raises:
+            InputError: a 2D image, which has no orientation.
             ValueError: a volume was resampled before, or they are not on one grid.
         """
         item = dict(data)
@@ -152,6 +153,9 @@ class Orientd(MapTransform):  # type: ignore[misc]
         if not present:
             return item
         guide: MetaTensor = item[IMAGE_KEY if IMAGE_KEY in present else present[0]]
+        if guide.ndim != 4:
+            where = str(guide.meta["filename_or_obj"])
+            raise InputError(where, "is a 2D image, which has no orientation", "set orientation to null")
         order, place = _place_of(guide, self.orientation)
         spacing = _spacing(guide.meta["original_affine"], order)
         for key in present:

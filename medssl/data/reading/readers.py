@@ -1,7 +1,7 @@
-"""MONAI image readers for what MONAI reads only with packages that we do without.
+"""MONAI image readers for what MONAI reads not at all, or only with packages that we do without.
 
-HDF5, NRRD, MetaImage and DICOM series: MONAI's own readers of these need ``itk``, ``pynrrd`` or ``pydicom``,
-and know no HDF5.
+NRRD, MetaImage and DICOM series: MONAI's own readers of these need ``itk``, ``pynrrd`` or ``pydicom``. It
+knows no HDF5, and of PNG and JPEG it gives columns before rows and an affine of three rows.
 """
 
 from abc import abstractmethod
@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
+from PIL import Image
 
 from medssl.common.errors import InputError
 from medssl.data.reading.enhanced_dicom import read_frames
@@ -25,10 +26,10 @@ as rounded decimals."""
 
 
 class Volume(NamedTuple):
-    """One volume as its file holds it.
+    """One image as its file holds it.
 
     Attributes:
-        array: ``(X, Y, Z)``, or ``(X, Y, Z, C)`` where voxels are vectors.
+        array: ``(X, Y, Z)`` or, in 2D, ``(H, W)``; with the channels last where voxels are vectors.
         affine: 4 x 4 from voxel index to millimetres, RAS.
     """
 
@@ -40,6 +41,7 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
     """What the readers below share: suffixes, several files as channels, MONAI's metadata."""
 
     suffixes: tuple[str, ...]
+    axes = 3
 
     @abstractmethod
     def volume(self, path: Path) -> Volume:
@@ -64,11 +66,11 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
             raise ValueError(f"channels of different shapes {[other.array.shape for other in img]}")
         if any(not np.allclose(other.affine, first.affine, atol=1e-3) for other in img):
             raise ValueError("channels of different affines")
-        channel: float = float("nan") if first.array.ndim <= 3 else -1
+        channel: float = float("nan") if first.array.ndim <= self.axes else -1
         meta: dict[str, Any] = {
             "affine": first.affine.copy(),
             "original_affine": first.affine.copy(),
-            "spatial_shape": np.asarray(first.array.shape[:3]),
+            "spatial_shape": np.asarray(first.array.shape[: self.axes]),
             "space": "RAS",
             "original_channel_dim": channel if len(img) == 1 else 0,
         }
@@ -100,14 +102,14 @@ class H5Reader(VolumeReader):
             InputError: the file does not hold the dataset.
         """
         with h5py.File(path, "r") as file:
-            found = file.get(self.dataset)
-            if not isinstance(found, h5py.Dataset):
+            content = file.get(self.dataset)
+            if not isinstance(content, h5py.Dataset):
                 raise InputError(
                     path,
                     f"holds no dataset {self.dataset!r} (it holds {sorted(file)})",
                     "expected datasets 'image' and 'label'",
                 )
-            return Volume(np.asarray(found[()]), self.affine)
+            return Volume(np.asarray(content[()]), self.affine)
 
 
 class SimpleITKReader(VolumeReader):
@@ -125,6 +127,30 @@ class SimpleITKReader(VolumeReader):
                 raise EOFError("the file ends before its data do") from error
             raise
         return _from_itk(image)
+
+
+class PillowReader(VolumeReader):
+    """PNG and JPEG, ``(H, W)`` or ``(H, W, C)``; a pixel counts as 1 mm, since the files do not say its size.
+
+    Args:
+        dataset: ``image`` turns palettes and other colour models into RGB and drops transparency; ``label``
+            keeps values as they are stored.
+    """
+
+    suffixes = (".png", ".jpg", ".jpeg")
+    axes = 2
+
+    def __init__(self, *, dataset: str = "image") -> None:
+        """Set up for images or for labels."""
+        self.dataset = dataset
+
+    def volume(self, path: Path) -> Volume:
+        """The pixels, rows first."""
+        with Image.open(path) as image:
+            grey_or_rgb = image.mode in ("1", "L", "I", "I;16", "F", "RGB")
+            as_stored = grey_or_rgb or self.dataset != "image"
+            pixels = image if as_stored else image.convert("L" if image.mode == "LA" else "RGB")
+            return Volume(np.asarray(pixels), np.eye(4))
 
 
 class DicomSeriesReader(VolumeReader):

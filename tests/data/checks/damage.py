@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 SHAPE = (14, 12, 10)
 AFFINE = np.array([[-0.7, 0, 0, 5], [0, 0.8, 0, -3], [0, 0, 2.5, 7], [0, 0, 0, 1.0]])
@@ -156,6 +157,11 @@ def damaged_folder(root):
         file["pixels"] = noise(603)
     folder.lists["training"][-1]["image"] = "images/no-dataset.h5"
     case("Größe und Tiefe 層 (2)")
+    case("photograph", "axes")
+    for kind in ("image", "label"):
+        name = folder.lists["training"][-1][kind] = f"{kind}s/photograph.png"
+        pixels = np.arange(256, dtype=np.uint8).reshape(16, 16) // (1 if kind == "image" else 128)
+        Image.fromarray(pixels).save(root / name)
 
     # One scan twice: the same voxels behind another header, and copies under another name in another list.
     original = noise(700)

@@ -20,6 +20,7 @@ DATALIST_LEVEL = {
     "patient-across-lists",
     "label-is-image",
     "same-scan-across-lists",
+    "axes",
 }
 """Errors that no single file shows."""
 
