@@ -15,7 +15,8 @@ class ScanEvaluator(Evaluator):  # type: ignore[misc]
 
     For each item of a batch the output holds, in the order and on the voxels of the scan's file,
     ``label_map`` ``(1, X, Y, Z)``, ``confidence`` and ``uncertainty`` likewise, and ``pred``
-    ``(K, X, Y, Z)`` where the predictor keeps probabilities. The same predictor makes the files of
+    ``(K, X, Y, Z)`` where the predictor keeps probabilities; ``prediction`` is all of it as the predictor
+    returned it. The same predictor makes the files of
     ``medssl predict``, so that a score belongs to a file bit for bit. MONAI's ``SupervisedEvaluator`` with
     ``Invertd`` differs from it by what interpolation does at borders.
 
@@ -50,7 +51,10 @@ class ScanEvaluator(Evaluator):  # type: ignore[misc]
             "confidence": prediction.confidence,
             "uncertainty": prediction.uncertainty,
         }
-        output = {name: torch.from_numpy(values).unsqueeze(0) for name, values in maps.items()}
+        output: dict[str, Any] = {
+            name: torch.from_numpy(values).unsqueeze(0) for name, values in maps.items()
+        }
+        output["prediction"] = prediction
         if prediction.probabilities is not None:
             output["pred"] = torch.from_numpy(prediction.probabilities)
         return output

@@ -19,13 +19,14 @@ from tqdm import tqdm
 from medssl import __version__
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
-from medssl.inference.predictor import FORMULAS, Prediction, Predictor
+from medssl.inference.predictor import Prediction, Predictor
 from medssl.review.maps import write_like
-from medssl.review.measurements import CaseStatistics, case_statistics
+from medssl.review.measurements import CaseMeasurements, measure_case
 from medssl.review.names import ReviewNames
 from medssl.review.picture import for_display, write_review_picture
 from medssl.review.segmentations import is_sheared, write_dicom_seg, write_seg_nrrd
 from medssl.review.segments import SegmentClass
+from medssl.review.voxel_maps import VOXEL_MAPS, map_files
 from medssl.review.worklist_page import RESEARCH_USE
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PackageOptions:
-    """How a review folder is made.
+    """What goes into a review folder.
 
     Attributes:
         bids: name files as BIDS derivatives.
@@ -41,7 +42,7 @@ class PackageOptions:
         fill_holes: classes whose holes are filled.
         dicom_seg: write DICOM SEG for scans that are DICOM series.
         resume: go on with a folder: cases that are finished stay.
-        overwrite: make all cases anew.
+        overwrite: predict all cases anew.
     """
 
     bids: bool = False
@@ -79,21 +80,21 @@ def review_case(
     """
     began = time.perf_counter()
     case = str(item["case"])
-    load, *rest = transform.transforms
+    load, *preprocess = transform.transforms
     loaded = load(dict(item))
     image: MetaTensor = loaded["image"]
     affine = np.asarray(image.meta["original_affine"], np.float64)
     shape, source = tuple(image.shape[1:]), Path(image.meta["filename_or_obj"])
-    shown = for_display(image.as_tensor()[0].numpy())
-    ready = Compose(rest)(loaded)["image"]
+    grey_levels = for_display(image.as_tensor()[0].numpy())
+    preprocessed = Compose(preprocess)(loaded)["image"]
     del loaded, image
-    windows = predictor.windows(ready.shape[1:])
+    windows = predictor.windows(preprocessed.shape[1:])
     with tqdm(total=windows, desc=case, unit="window", leave=False) as bar:
-        prediction = predictor(ready, advance=bar.update)
-    del ready
+        prediction = predictor(preprocessed, advance=bar.update)
+    del preprocessed
     prediction = replace(prediction, labels=clean_labels(prediction.labels, options))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    statistics = case_statistics(prediction, spacing=spacing.tolist())
+    measurements = measure_case(prediction, spacing=spacing.tolist())
     warnings = []
     if is_sheared(affine):
         warnings.append("the scan's axes are not perpendicular: viewers may show it distorted; no .seg.nrrd")
@@ -115,12 +116,15 @@ def review_case(
             warnings.append(str(error))
             logger.warning("%s", error)
     picture = names.path("picture", case)
-    volumes = [f"{c.name} {s.volume_ml:.1f} ml" for c, s in zip(classes, statistics.classes, strict=True)]
-    title = f"{case}    priority {statistics.priority:.2f}    {', '.join(volumes[:4])}"
+    volumes = [
+        f"{c.name} {of_class.volume_ml:.1f} ml"
+        for c, of_class in zip(classes, measurements.classes, strict=True)
+    ]
+    title = f"{case}    priority {measurements.priority:.2f}    {', '.join(volumes[:4])}"
     write_review_picture(
-        picture, scan=shown, prediction=prediction, affine=affine, classes=classes, title=title
+        picture, scan=grey_levels, prediction=prediction, affine=affine, classes=classes, title=title
     )
-    car = {
+    side_car = {
         "kind": "medssl review",
         "case": case,
         "scan": str(source),
@@ -130,8 +134,12 @@ def review_case(
             kind: path.relative_to(names.folder).as_posix()
             for kind, path in {"picture": picture, **files}.items()
         },
-        "formulas": _formulas(predictor),
-        "statistics": _plain(statistics, classes),
+        "formulas": {
+            kind.name: kind.formulas[predictor.uncertainty]
+            for kind in VOXEL_MAPS
+            if predictor.uncertainty in kind.formulas
+        },
+        "statistics": _plain(measurements, classes),
         "warnings": warnings,
         "model": list(model),
         "settings": settings,
@@ -140,7 +148,7 @@ def review_case(
         "medssl": __version__,
         "use": RESEARCH_USE,
     }
-    write_text(names.path("side-car", case), json.dumps(car, indent=2, allow_nan=False) + "\n")
+    write_text(names.path("side-car", case), json.dumps(side_car, indent=2, allow_nan=False) + "\n")
 
 
 def clean_labels(labels: NDArray[Any], options: PackageOptions) -> NDArray[Any]:
@@ -151,11 +159,11 @@ def clean_labels(labels: NDArray[Any], options: PackageOptions) -> NDArray[Any]:
     """
     cleaned = labels.copy()
     for label in options.keep_largest:
-        pieces, count = ndimage.label(cleaned == label, np.ones((3, 3, 3)))
+        components, count = ndimage.label(cleaned == label, np.ones((3, 3, 3)))
         if count > 1:
-            sizes = np.bincount(pieces.ravel())
+            sizes = np.bincount(components.ravel())
             sizes[0] = 0
-            cleaned[(pieces > 0) & (pieces != sizes.argmax())] = 0
+            cleaned[(components > 0) & (components != sizes.argmax())] = 0
     for label in options.fill_holes:
         filled = ndimage.binary_fill_holes(cleaned == label)
         cleaned[filled & (cleaned == 0)] = label
@@ -165,33 +173,17 @@ def clean_labels(labels: NDArray[Any], options: PackageOptions) -> NDArray[Any]:
 def _write_maps(
     prediction: Prediction, case: str, names: ReviewNames, source: Path, affine: NDArray[np.float64]
 ) -> dict[str, Path]:
-    maps: dict[str, tuple[Path, NDArray[Any]]] = {
-        "segmentation": (names.path("segmentation", case), prediction.labels),
-        "confidence": (names.path("confidence", case), prediction.confidence),
-        "uncertainty": (names.path("uncertainty", case), prediction.uncertainty),
-    }
-    if prediction.disagreement is not None:
-        maps["disagreement"] = (names.path("disagreement", case), prediction.disagreement)
-    if prediction.probabilities is not None:
-        for label, values in enumerate(prediction.probabilities):
-            maps[f"probability {label}"] = (names.path("probability", case, label=label), values)
-    for kind, (path, values) in maps.items():
-        array = values if kind == "segmentation" else values.astype(np.float32)
-        write_like(path, array, reference_file=source, affine=affine, overwrite=True)
-    return {kind: path for kind, (path, _) in maps.items()}
+    paths = {}
+    for file in map_files(prediction):
+        path = paths[file.title] = names.path(file.name, case, label=file.label)
+        write_like(path, file.values, reference_file=source, affine=affine, overwrite=True)
+    return paths
 
 
-def _formulas(predictor: Predictor) -> dict[str, str]:
-    formulas = {name: FORMULAS[name] for name in ("confidence", "uncertainty")}
-    if predictor.uncertainty != "entropy":
-        formulas["disagreement"] = FORMULAS[predictor.uncertainty]
-    return formulas
-
-
-def _plain(statistics: CaseStatistics, classes: Sequence[SegmentClass]) -> dict[str, Any]:
+def _plain(measurements: CaseMeasurements, classes: Sequence[SegmentClass]) -> dict[str, Any]:
     """For JSON, which has no NaN: null where a number is undefined."""
-    content = asdict(statistics)
-    content["classes"] = {c.name: asdict(s) for c, s in zip(classes, statistics.classes, strict=True)}
+    content = asdict(measurements)
+    content["classes"] = {c.name: asdict(s) for c, s in zip(classes, measurements.classes, strict=True)}
 
     def number(value: Any) -> Any:
         if isinstance(value, dict):

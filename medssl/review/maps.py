@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from medssl.common.errors import InputError
 from medssl.common.files import atomic_path
 from medssl.data.reading.formats import NIFTI, format_of
-
-MAPS = {"seg": "label_map", "confidence": "confidence", "uncertainty": "uncertainty"}
-"""Suffix of a file, and the key of its map."""
+from medssl.review.names import ReviewNames
+from medssl.review.voxel_maps import map_files
 
 GEOMETRY = (
     "pixdim",
@@ -65,8 +64,8 @@ def write_like(
         for field in GEOMETRY:
             header[field] = scan.header[field]
         header.set_data_dtype(array.dtype)
-        kind = nib.Nifti2Image if isinstance(scan.header, nib.Nifti2Header) else nib.Nifti1Image
-        image = kind(array, scan.affine, header)
+        image_class = nib.Nifti2Image if isinstance(scan.header, nib.Nifti2Header) else nib.Nifti1Image
+        image = image_class(array, scan.affine, header)
     else:
         image = nib.Nifti1Image(array, affine)
         image.set_qform(affine, 1)
@@ -81,11 +80,10 @@ def write_like(
 
 
 class MapWriter:
-    """Writes ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and ``<case>_uncertainty.nii.gz``.
+    """Writes the maps of every predicted scan: ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and so on.
 
-    For every item of an evaluator's output, which holds ``case``, ``image`` with its file's name and affine,
-    and the maps of :class:`medssl.inference.ScanEvaluator`. A file of a case that exists already stops the
-    evaluation before any of that case is written.
+    For every item of the output of a :class:`medssl.inference.ScanEvaluator`. A file of a case that exists
+    already stops the evaluation before any of that case is written.
 
     Args:
         out: the folder; made where it is missing.
@@ -94,7 +92,7 @@ class MapWriter:
 
     def __init__(self, out: str | Path, *, overwrite: bool = False) -> None:
         """Remember the folder."""
-        self.out, self.overwrite = Path(out), overwrite
+        self.names, self.overwrite = ReviewNames(out), overwrite
 
     def attach(self, engine: Engine) -> None:
         """Write the cases of this evaluator."""
@@ -102,22 +100,23 @@ class MapWriter:
 
     def iteration_completed(self, engine: Engine) -> None:
         """Write the cases of a batch."""
-        for given, made in zip(engine.state.batch, engine.state.output, strict=True):
-            item = {**given, **made}
-            meta = item["image"].meta
-            paths = {name: self.out / f"{item['case']}_{name}.nii.gz" for name in MAPS}
-            for path in paths.values():
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            meta, case = item["image"].meta, str(item["case"])
+            arrays = {
+                self.names.path(file.name, case, label=file.label): file.values
+                for file in map_files(output["prediction"])
+            }
+            for path in arrays:
                 _refuse_existing(path, self.overwrite)
-            for name, path in paths.items():
-                values = item[MAPS[name]][0].cpu().numpy()
+            for path, values in arrays.items():
                 write_like(
                     path,
-                    values if name == "seg" else values.astype(np.float32),  # NIfTI has no half precision
+                    values,
                     reference_file=meta["filename_or_obj"],
                     affine=np.asarray(meta["original_affine"], np.float64),
                     overwrite=self.overwrite,
                 )
-            logger.info("%s: wrote %s", item["case"], paths["seg"])
+            logger.info("%s: wrote %s", case, ", ".join(path.name for path in arrays))
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

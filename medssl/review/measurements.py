@@ -16,7 +16,7 @@ CONFIDENT, DISAGREEING = 0.85, 0.05
 
 
 @dataclass(frozen=True)
-class ClassStatistics:
+class ClassMeasurements:
     """One class of a prediction.
 
     Attributes:
@@ -33,7 +33,7 @@ class ClassStatistics:
 
 
 @dataclass(frozen=True)
-class CaseStatistics:
+class CaseMeasurements:
     """One prediction.
 
     Attributes:
@@ -46,7 +46,7 @@ class CaseStatistics:
         priority: in [0, 1], the higher the sooner to be looked at: see :func:`review_priority`.
     """
 
-    classes: tuple[ClassStatistics, ...]
+    classes: tuple[ClassMeasurements, ...]
     boundary_uncertainty: float
     mean_uncertainty: float
     confident_disagreeing: float
@@ -55,7 +55,7 @@ class CaseStatistics:
     @property
     def empty_classes(self) -> tuple[int, ...]:
         """Class ids of which no voxel was predicted."""
-        return tuple(k for k, found in enumerate(self.classes, 1) if found.components == 0)
+        return tuple(label for label, of_class in enumerate(self.classes, 1) if not of_class.components)
 
 
 def review_priority(boundary_uncertainty: float, soft_overlaps: Sequence[float]) -> float:
@@ -70,7 +70,7 @@ def review_priority(boundary_uncertainty: float, soft_overlaps: Sequence[float])
     return (boundary + 1 - sum(expected) / len(expected)) / 2
 
 
-def case_statistics(prediction: Prediction, *, spacing: Sequence[float]) -> CaseStatistics:
+def measure_case(prediction: Prediction, *, spacing: Sequence[float]) -> CaseMeasurements:
     """Measure a prediction.
 
     Args:
@@ -80,11 +80,12 @@ def case_statistics(prediction: Prediction, *, spacing: Sequence[float]) -> Case
     labels = prediction.labels
     milliliters = float(np.prod(spacing)) / 1000
     classes = tuple(
-        _of_class(labels, k, milliliters, overlap) for k, overlap in enumerate(prediction.soft_overlap, 1)
+        _measure_class(labels, k, milliliters, overlap)
+        for k, overlap in enumerate(prediction.soft_overlap, 1)
     )
     edge = _boundary(labels)
     boundary = float(prediction.uncertainty[edge].mean(dtype=np.float64)) if edge.any() else math.nan
-    return CaseStatistics(
+    return CaseMeasurements(
         classes=classes,
         boundary_uncertainty=boundary,
         mean_uncertainty=float(prediction.uncertainty.mean(dtype=np.float64)),
@@ -93,15 +94,15 @@ def case_statistics(prediction: Prediction, *, spacing: Sequence[float]) -> Case
     )
 
 
-def _of_class(labels: NDArray[Any], label: int, milliliters: float, overlap: float) -> ClassStatistics:
+def _measure_class(labels: NDArray[Any], label: int, milliliters: float, overlap: float) -> ClassMeasurements:
     # A bounding box first: components of a whole scan cost seconds, and those of a structure do not.
     box = _bounding_box(labels, label)
     if box is None:
-        return ClassStatistics(0.0, 0, False, math.nan)
+        return ClassMeasurements(0.0, 0, False, math.nan)
     mask = labels[box] == label
     _, components = ndimage.label(mask, np.ones((3, 3, 3)))
     border = any(s.start == 0 or s.stop == n for s, n in zip(box, labels.shape, strict=True))
-    return ClassStatistics(int(mask.sum()) * milliliters, int(components), border, overlap)
+    return ClassMeasurements(int(mask.sum()) * milliliters, int(components), border, overlap)
 
 
 def _bounding_box(labels: NDArray[Any], label: int) -> tuple[slice, slice, slice] | None:
@@ -135,5 +136,5 @@ def _confident_disagreeing(prediction: Prediction) -> float:
     count = int(foreground.sum())
     if not count:
         return math.nan
-    both = foreground & (prediction.confidence >= CONFIDENT) & (prediction.disagreement > DISAGREEING)
-    return int(both.sum()) / count
+    confident = foreground & (prediction.confidence >= CONFIDENT)
+    return int((confident & (prediction.disagreement > DISAGREEING)).sum()) / count

@@ -7,30 +7,20 @@ from pathlib import Path
 from medssl import __version__
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
+from medssl.review.voxel_maps import VOXEL_MAPS
 
-FLAT = {
-    "segmentation": "{case}_seg.nii.gz",
-    "confidence": "{case}_confidence.nii.gz",
-    "uncertainty": "{case}_uncertainty.nii.gz",
-    "disagreement": "{case}_disagreement.nii.gz",
-    "probability": "{case}_probability-{label}.nii.gz",
+FLAT = {kind.name: f"{{case}}_{kind.suffix}.nii.gz" for kind in VOXEL_MAPS} | {
     "slicer": "{case}.seg.nrrd",
     "dicom": "{case}_seg.dcm",
     "picture": "{case}_review.png",
     "side-car": "{case}.json",
 }
-_BIDS_START = "sub-{subject}/anat/sub-{subject}_desc-medssl"
-_BIDS_STAT = "sub-{subject}/anat/sub-{subject}_stat-"
-BIDS = {
-    "segmentation": _BIDS_START + "_dseg.nii.gz",
-    "confidence": _BIDS_STAT + "confidence_desc-medssl_statmap.nii.gz",
-    "uncertainty": _BIDS_STAT + "uncertainty_desc-medssl_statmap.nii.gz",
-    "disagreement": _BIDS_STAT + "disagreement_desc-medssl_statmap.nii.gz",
-    "probability": "sub-{subject}/anat/sub-{subject}_label-{label}_desc-medssl_probseg.nii.gz",
-    "slicer": _BIDS_START + "_dseg.seg.nrrd",
-    "dicom": _BIDS_START + "_dseg.dcm",
-    "picture": _BIDS_START + "_review.png",
-    "side-car": _BIDS_START + "_dseg.json",
+_BIDS_START = "sub-{subject}/anat/sub-{subject}"
+BIDS = {kind.name: f"{_BIDS_START}_{kind.bids}.nii.gz" for kind in VOXEL_MAPS} | {
+    "slicer": f"{_BIDS_START}_desc-medssl_dseg.seg.nrrd",
+    "dicom": f"{_BIDS_START}_desc-medssl_dseg.dcm",
+    "picture": f"{_BIDS_START}_desc-medssl_review.png",
+    "side-car": f"{_BIDS_START}_desc-medssl_dseg.json",
 }
 """As BIDS names derivatives: labels, probabilities, and other maps by the statistic that they hold."""
 

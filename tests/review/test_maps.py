@@ -17,10 +17,13 @@ from scipy.spatial.transform import Rotation
 
 from medssl.common.errors import InputError
 from medssl.review import write_like
+from medssl.review.voxel_maps import VOXEL_MAPS, map_table
+from tests.places import ROOT
 
 from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
 
-MAPS = ("seg", "confidence", "uncertainty")
+MAPS = tuple(kind.suffix for kind in VOXEL_MAPS if kind.name not in ("disagreement", "probability"))
+"""What is written unless more is asked for."""
 
 # What inference.yaml wires, without the settings of a data set.
 CONFIG = """
@@ -228,6 +231,11 @@ def test_refuses_a_map_of_another_shape(tmp_path):
         write_like(
             tmp_path / "x.nii.gz", np.zeros((5, 4, 6), np.uint8), reference_file=scan, affine=np.eye(4)
         )
+
+
+def test_the_guide_prints_the_table():
+    printed = map_table()
+    assert printed in (ROOT / "docs" / "review.md").read_text(encoding="utf-8"), printed
 
 
 def test_every_case_gets_its_three_files(tmp_path):

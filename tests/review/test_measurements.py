@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from medssl.inference.predictor import Prediction
-from medssl.review.measurements import case_statistics, review_priority
+from medssl.review.measurements import measure_case, review_priority
 
 
 def prediction(labels, uncertainty=None, confidence=None, disagreement=None, overlap=(0.8,)):
@@ -29,21 +29,21 @@ def test_volume_components_and_border():
     labels[5, 5, 5] = 1  # touches a corner: 26 neighbours
     labels[8:10, 8:10, 0] = 1
     labels[8, 2, 4] = 2
-    found = case_statistics(prediction(labels, overlap=(0.8, 0.1, math.nan)), spacing=(0.5, 2, 1.5))
-    one, two, three = found.classes
+    measured = measure_case(prediction(labels, overlap=(0.8, 0.1, math.nan)), spacing=(0.5, 2, 1.5))
+    one, two, three = measured.classes
     assert one.volume_ml == pytest.approx((27 + 1 + 4) * 1.5 / 1000)
     assert (one.components, one.touches_border) == (2, True)
     assert (two.components, two.touches_border) == (1, False)
     assert (three.components, three.volume_ml) == (0, 0)
-    assert found.empty_classes == (3,)
+    assert measured.empty_classes == (3,)
 
 
 def test_components_equal_those_of_the_whole_volume():
     labels = (ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(30, 28, 26)), 1.5) > 0.1).astype(
         int
     )
-    found = case_statistics(prediction(labels), spacing=(1, 1, 1))
-    assert found.classes[0].components == ndimage.label(labels, np.ones((3, 3, 3)))[1]
+    measured = measure_case(prediction(labels), spacing=(1, 1, 1))
+    assert measured.classes[0].components == ndimage.label(labels, np.ones((3, 3, 3)))[1]
 
 
 def test_boundary_uncertainty_is_the_mean_on_both_sides_of_the_boundary():
@@ -60,8 +60,8 @@ def test_boundary_uncertainty_is_the_mean_on_both_sides_of_the_boundary():
         near = [n for n in near if all(0 <= i < s for i, s in zip(n, labels.shape, strict=True))]
         if any(labels[n] != labels[index] for n in near):
             values.append(float(uncertainty[index]))
-    found = case_statistics(prediction(labels, uncertainty), spacing=(1, 1, 1))
-    assert found.boundary_uncertainty == pytest.approx(np.mean(values), abs=1e-6)
+    measured = measure_case(prediction(labels, uncertainty), spacing=(1, 1, 1))
+    assert measured.boundary_uncertainty == pytest.approx(np.mean(values), abs=1e-6)
 
 
 def test_confident_but_disagreeing_is_a_share_of_the_foreground():
@@ -71,15 +71,15 @@ def test_confident_but_disagreeing_is_a_share_of_the_foreground():
     confidence[0] = 0.6
     disagreement = np.zeros(labels.shape, np.float32)
     disagreement[:, :2] = 0.5
-    found = case_statistics(
+    measured = measure_case(
         prediction(labels, confidence=confidence, disagreement=disagreement), spacing=(1, 1, 1)
     )
-    assert found.confident_disagreeing == pytest.approx(8 / 32)
-    assert math.isnan(case_statistics(prediction(labels), spacing=(1, 1, 1)).confident_disagreeing)
+    assert measured.confident_disagreeing == pytest.approx(8 / 32)
+    assert math.isnan(measure_case(prediction(labels), spacing=(1, 1, 1)).confident_disagreeing)
 
 
 def test_an_empty_prediction_comes_first():
-    empty = case_statistics(prediction(np.zeros((4, 4, 4)), overlap=(math.nan,)), spacing=(1, 1, 1))
+    empty = measure_case(prediction(np.zeros((4, 4, 4)), overlap=(math.nan,)), spacing=(1, 1, 1))
     assert empty.priority == 1
     assert math.isnan(empty.boundary_uncertainty)
     assert review_priority(0.2, (0.9,)) == pytest.approx(0.15)
