@@ -19,16 +19,16 @@ def collect_corrections(
     """Write a datalist in which corrected unlabelled cases are labelled.
 
     Every corrected file is opened and compared with the grid of its scan first. The datalist that was given
-    stays as it is. Validation and test cases stay where they are: training on one would undo its purpose.
+    is left as it is. Validation and test cases remain where they are: training on one would undo its purpose.
 
     Args:
         review: folder of ``medssl predict``.
         corrected: folder with ``<case>_seg.nii.gz`` or ``<case>.nii.gz``.
         datalist: the datalist whose unlabelled cases were predicted.
-        out: the new datalist.
+        out: the extended datalist.
 
     Returns:
-        The cases that are labelled now, and corrected cases that stay where they are, since they are not in
+        The cases that are labelled now, and corrected cases that remain where they are, since they are not in
         the unlabelled list.
 
     Raises:
@@ -41,38 +41,40 @@ def collect_corrections(
     content = load_datalist(datalist)
     unlabeled = {item["case"]: item for item in content["unlabeled"]}
     labeled: list[dict[str, Any]] = []
-    stay = []
-    cars = read_side_cars(review)
-    for car in cars:
-        found = find_label(Path(corrected), car["case"])
-        if found is None:
+    not_unlabeled = []
+    side_cars = read_side_cars(review)
+    for side_car in side_cars:
+        label_file = find_label(Path(corrected), side_car["case"])
+        if label_file is None:
             continue
-        item = unlabeled.get(car["case"])
+        item = unlabeled.get(side_car["case"])
         if item is None:
-            stay.append(car["case"])
+            not_unlabeled.append(side_car["case"])
             continue
-        _check(found, item, car)
-        labeled.append({**item, "label": str(found.absolute())})
-    if not labeled and not stay:
+        _check(label_file, item, side_car)
+        labeled.append({**item, "label": str(label_file.absolute())})
+    if not labeled and not not_unlabeled:
         raise InputError(
-            corrected, f"holds no file of the {len(cars)} reviewed cases", "name them <case>_seg.nii.gz"
+            corrected, f"holds no file of the {len(side_cars)} reviewed cases", "name them <case>_seg.nii.gz"
         )
-    done = {item["case"] for item in labeled}
-    new: dict[str, Any] = {key: value for key, value in content.items() if key not in LISTS}
-    new |= {name: content[name] for name in LISTS}
-    new["training"] = [*content["training"], *labeled]
-    new["unlabeled"] = [item for item in content["unlabeled"] if item["case"] not in done]
-    new["hidden_labels"] = {k: v for k, v in content.get("hidden_labels", {}).items() if k not in done}
-    new["reviewed"] = sorted({*content.get("reviewed", []), *done})
-    new = with_split_hash(new)
-    write_text(out, json.dumps(new, indent=1, ensure_ascii=False) + "\n")
-    return [item["case"] for item in labeled], stay
+    corrected_cases = {item["case"] for item in labeled}
+    extended: dict[str, Any] = {key: value for key, value in content.items() if key not in LISTS}
+    extended |= {name: content[name] for name in LISTS}
+    extended["training"] = [*content["training"], *labeled]
+    extended["unlabeled"] = [item for item in content["unlabeled"] if item["case"] not in corrected_cases]
+    extended["hidden_labels"] = {
+        k: v for k, v in content.get("hidden_labels", {}).items() if k not in corrected_cases
+    }
+    extended["reviewed"] = sorted({*content.get("reviewed", []), *corrected_cases})
+    extended = with_split_hash(extended)
+    write_text(out, json.dumps(extended, indent=1, ensure_ascii=False) + "\n")
+    return [item["case"] for item in labeled], not_unlabeled
 
 
-def _check(file: Path, item: Mapping[str, Any], car: Mapping[str, Any]) -> None:
+def _check(file: Path, item: Mapping[str, Any], side_car: Mapping[str, Any]) -> None:
     image = item["image"]
     labels = load_on_grid(Path(image if isinstance(image, str) else image[0]), file)
-    classes = len(car["statistics"]["classes"])
+    classes = len(side_car["statistics"]["classes"])
     if int(labels.max()) > classes:
         raise InputError(
             file, f"holds class {int(labels.max())}, the model has {classes}", "use the classes of labels.txt"

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class PackageResult:
-    """What came of it.
+    """What became of the scans.
 
     Attributes:
         folder: the review folder.
@@ -69,8 +69,8 @@ def write_review_package(
 
     Raises:
         InputError: nothing to predict; two cases of one name; the folder holds cases already and neither
-            ``resume`` nor ``overwrite`` was asked for, or they are another model's; a class that there
-            is not.
+            ``resume`` nor ``overwrite`` was asked for, or they are another model's; a class that the
+            model does not have.
     """
     options = options or PackageOptions()
     names = ReviewNames(out, bids=options.bids)
@@ -90,11 +90,11 @@ def write_review_package(
                     review_case(item, names, transform, predictor, classes, model, settings, options)
                     result.predicted.append(case)
                 except Exception as error:
-                    found = find_input_error(error)
-                    if found is None:
+                    input_error = find_input_error(error)
+                    if input_error is None:
                         raise
-                    result.failed[case] = str(found)
-                    logger.error("%s", found)
+                    result.failed[case] = str(input_error)
+                    logger.error("%s", input_error)
             bar.update()
     write_overview(names, failed=result.failed)
     return result
@@ -103,19 +103,19 @@ def write_review_package(
 def write_overview(names: ReviewNames, *, failed: Mapping[str, str] | None = None) -> None:
     """Write ``worklist.csv`` and ``index.html`` from what lies in the folder."""
     try:
-        cars = read_side_cars(names.folder)
+        side_cars = read_side_cars(names.folder)
     except InputError:
         if not failed:
             raise
-        cars = []
-    rows = worklist_rows(cars, failed)
+        side_cars = []
+    rows = worklist_rows(side_cars, failed)
     write_worklist(names.folder / "worklist.csv", rows)
     about = "No scan could be predicted."
-    if cars:
-        model = cars[0]["model"]
+    if side_cars:
+        model = side_cars[0]["model"]
         members = ", ".join(f"{m['run']}/{m['file']} ({m['sha256'][:8]})" for m in model)
-        about = f"medssl {cars[0]['medssl']}; model: {members}."
-    files = {car["case"]: car["files"] for car in cars}
+        about = f"medssl {side_cars[0]['medssl']}; model: {members}."
+    files = {side_car["case"]: side_car["files"] for side_car in side_cars}
     write_index(names.folder / "index.html", rows, files=files, about=about)
 
 
@@ -130,7 +130,7 @@ def _check(
     if not items:
         raise InputError("input", "holds no scan", "name a folder with scans")
     names.check([str(item["case"]) for item in items])
-    known = {found.label for found in classes}
+    known = {segment.label for segment in classes}
     for label in (*options.keep_largest, *options.fill_holes):
         if label not in known:
             raise InputError(f"class {label}", "the model does not have it", f"choose among {sorted(known)}")
@@ -140,17 +140,17 @@ def _check(
         )
     if options.resume and options.overwrite:
         raise InputError(names.folder, "both resume and overwrite", "choose one of them")
-    there = [item for item in items if names.path("side-car", str(item["case"])).exists()]
-    if there and not (options.resume or options.overwrite):
+    finished = [item for item in items if names.path("side-car", str(item["case"])).exists()]
+    if finished and not (options.resume or options.overwrite):
         raise InputError(
             names.folder,
-            f"holds {len(there)} of these cases already",
+            f"holds {len(finished)} of these cases already",
             "add --resume to go on, --overwrite to make them anew, or choose another folder",
         )
-    if there and options.resume:
-        path = names.path("side-car", str(there[0]["case"]))
-        car = json.loads(path.read_text(encoding="utf-8"))
-        if car["model"] != list(model) or car["settings"] != settings:
+    if finished and options.resume:
+        path = names.path("side-car", str(finished[0]["case"]))
+        side_car = json.loads(path.read_text(encoding="utf-8"))
+        if side_car["model"] != list(model) or side_car["settings"] != settings:
             raise InputError(
                 path, "was made by another model or with other settings", "resume with those, or --overwrite"
             )

@@ -69,8 +69,8 @@ def most_uncertain_place(uncertainty: NDArray[np.floating]) -> tuple[int, int, i
 def plane_of(volume: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
     """The slice of a volume in RAS order as it is shown: rows from top to bottom, columns to the right."""
     section = np.take(volume, index, axis=plane.axis)
-    rest = [axis for axis in range(3) if axis != plane.axis]
-    if rest.index(plane.down[0]) == 1:
+    in_plane = [axis for axis in range(3) if axis != plane.axis]
+    if in_plane.index(plane.down[0]) == 1:
         section = section.T
     rows = slice(None, None, -1) if plane.down[1] else slice(None)
     columns = slice(None, None, -1) if plane.across[1] else slice(None)
@@ -105,8 +105,7 @@ def write_review_picture(
     shape = prediction.labels.shape
     ras_place, ras_spacing = [0, 0, 0], [0.0, 0.0, 0.0]
     for axis, (target, direction) in enumerate(orientation):
-        at = place[axis] if direction > 0 else shape[axis] - 1 - place[axis]
-        ras_place[int(target)] = at
+        ras_place[int(target)] = place[axis] if direction > 0 else shape[axis] - 1 - place[axis]
         ras_spacing[int(target)] = float(np.linalg.norm(affine[:3, axis]))
     volumes = [apply_orientation(v, orientation) for v in (scan, prediction.labels, prediction.uncertainty)]
     # Every panel has the width of its plane in mm, so that all are to one scale.
@@ -129,8 +128,8 @@ def write_review_picture(
             _scan(axes, image, aspect, plane)
             if row == 0:
                 axes.set_title(plane.name, color="white", fontsize=11, pad=14)
-                for found in classes:
-                    _contour(axes, labels == found.label, found)
+                for segment in classes:
+                    _contour(axes, labels == segment.label, segment)
                 axes.axvline(cross[0], color="white", linewidth=0.6, alpha=0.6)
                 axes.axhline(cross[1], color="white", linewidth=0.6, alpha=0.6)
             else:
@@ -143,10 +142,10 @@ def write_review_picture(
     bar.set_label("uncertainty (entropy / ln K)", color="white")
     bar.ax.tick_params(colors="white")
     figure.text(0.01, 1 - 0.25 / height, title, color="white", fontsize=13, va="center")
-    for index, found in enumerate(classes[:12]):
-        color = tuple(c / 255 for c in found.color)
+    for index, segment in enumerate(classes[:12]):
+        color = tuple(c / 255 for c in segment.color)
         figure.text(
-            0.01 + 0.16 * (index % 6), 1 - (0.55 + 0.22 * (index // 6)) / height, f"■ {found.name}",
+            0.01 + 0.16 * (index % 6), 1 - (0.55 + 0.22 * (index // 6)) / height, f"■ {segment.name}",
             color=color, fontsize=11,
         )  # fmt: skip
     figure.text(
@@ -188,22 +187,24 @@ def _scan(axes: Axes, image: NDArray[Any], aspect: float, plane: Plane) -> None:
     axes.text(0.5, 0.015, bottom, ha="center", va="bottom", **style)
 
 
-def _contour(axes: Axes, mask: NDArray[np.bool_], found: SegmentClass) -> None:
+def _contour(axes: Axes, mask: NDArray[np.bool_], segment: SegmentClass) -> None:
     if mask.any() and not mask.all():
         # A rim of background, so that contours close at the border of the picture.
         padded = np.pad(mask.astype(np.float32), 1)
         rows, columns = (np.arange(-1, n + 1) for n in mask.shape)
-        color = tuple(c / 255 for c in found.color)
+        color = tuple(c / 255 for c in segment.color)
         axes.contour(columns, rows, padded, levels=[0.5], colors=[color], linewidths=1.6)
         axes.set_xlim(-0.5, mask.shape[1] - 0.5)
         axes.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
 def _cross(plane: Plane, place: Sequence[int], shape: Sequence[int]) -> tuple[int, int]:
-    found = []
-    for axis, backwards in (plane.across, plane.down):
-        found.append(shape[axis] - 1 - place[axis] if backwards else place[axis])
-    return found[0], found[1]
+    """Column and row of a place in the picture of a plane."""
+    across, down = (
+        shape[axis] - 1 - place[axis] if backwards else place[axis]
+        for axis, backwards in (plane.across, plane.down)
+    )
+    return across, down
 
 
 def thumbnail(path: str | Path, *, size: int = 520) -> bytes:
@@ -211,6 +212,6 @@ def thumbnail(path: str | Path, *, size: int = 520) -> bytes:
     with Image.open(path) as picture:
         small = picture.convert("RGB")
     small.thumbnail((size, size))
-    out = io.BytesIO()
-    small.save(out, format="JPEG", quality=80)
-    return out.getvalue()
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=80)
+    return buffer.getvalue()

@@ -54,11 +54,11 @@ def write_label_tables(folder: str | Path, classes: Sequence[SegmentClass]) -> N
     snap = ["# ITK-SnAP label description: id, red, green, blue, opacity, visible, in 3D, name"]
     snap.append('    0     0    0    0        0  0  0    "background"')
     slicer = ["# 3D Slicer colour table: id, name, red, green, blue, opacity", "0 background 0 0 0 0"]
-    for found in classes:
-        red, green, blue = found.color
-        name = found.name.replace('"', "'")
-        snap.append(f'{found.label:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{name}"')
+    for segment in classes:
+        red, green, blue = segment.color
+        name = segment.name.replace('"', "'")
+        snap.append(f'{segment.label:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{name}"')
         # The format separates by blanks; Slicer shows an underscore in a name as it is.
-        slicer.append(f"{found.label} {name.replace(' ', '_')} {red} {green} {blue} 255")
+        slicer.append(f"{segment.label} {name.replace(' ', '_')} {red} {green} {blue} 255")
     write_text(Path(folder) / "labels.txt", "\n".join(snap) + "\n")
     write_text(Path(folder) / "labels.ctbl", "\n".join(slicer) + "\n")

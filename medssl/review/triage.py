@@ -105,12 +105,12 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
     folder = Path(folder)
     rows: list[dict[str, Any]] = []
     missing = []
-    for car in read_side_cars(folder):
-        reference = find_label(Path(labels), car["case"])
+    for side_car in read_side_cars(folder):
+        reference = find_label(Path(labels), side_car["case"])
         if reference is None:
-            missing.append(car["case"])
+            missing.append(side_car["case"])
             continue
-        rows.append(_score(car, folder, reference))
+        rows.append(_score(side_car, folder, reference))
     if not rows:
         raise InputError(labels, f"holds no label of the {len(missing)} cases", "name them <case>.nii.gz")
     rows.sort(key=lambda row: (-row["priority"], row["case"]))
@@ -120,8 +120,8 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / "triage.csv", text.getvalue())
-    found = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(triage).items()}
-    write_text(folder / "triage.json", json.dumps({**found, "without_reference": missing}, indent=2) + "\n")
+    numbers = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(triage).items()}
+    write_text(folder / "triage.json", json.dumps({**numbers, "without_reference": missing}, indent=2) + "\n")
     _figure(folder / "triage.png", rows, triage)
     return triage
 
@@ -143,27 +143,27 @@ def load_on_grid(scan: Path, segmentation: Path, key: str = "label") -> NDArray[
     try:
         item = LoadCased(["image", key])({"image": str(scan), key: str(segmentation)})
     except Exception as error:
-        found = find_input_error(error)
-        raise (found or error) from None
+        raise (find_input_error(error) or error) from None
     labels: NDArray[Any] = item[key][0].numpy()
     return labels
 
 
-def _score(car: dict[str, Any], folder: Path, reference: Path) -> dict[str, Any]:
+def _score(side_car: dict[str, Any], folder: Path, reference: Path) -> dict[str, Any]:
     # As label maps, both: one without a voxel, or with nothing else, is no fault of a prediction.
     keys = ("prediction", "reference")
-    segmentation = folder / car["files"]["segmentation"]
+    segmentation = folder / side_car["files"]["segmentation"]
     item = LoadCased(keys)({"prediction": str(segmentation), "reference": str(reference)})
     refuse(grid_faults(item["prediction"], item["reference"]))
-    made, truth = (item[key][0].numpy() for key in keys)
+    predicted, truth = (item[key][0].numpy() for key in keys)
     scores = {
-        name: dice(made, truth, label=label) for label, name in enumerate(car["statistics"]["classes"], 1)
+        name: dice(predicted, truth, label=label)
+        for label, name in enumerate(side_car["statistics"]["classes"], 1)
     }
     error = 1 - sum(scores.values()) / len(scores)
-    row = {"case": car["case"], "priority": car["statistics"]["priority"], "error": round(error, 6)}
+    row = {"case": side_car["case"], "priority": side_car["statistics"]["priority"], "error": round(error, 6)}
     row |= {f"dice {name}": round(value, 6) for name, value in scores.items()}
-    expected = [found["soft_overlap"] or 0.0 for found in car["statistics"]["classes"].values()]
-    row["boundary_uncertainty"] = car["statistics"]["boundary_uncertainty"]
+    expected = [of_class["soft_overlap"] or 0.0 for of_class in side_car["statistics"]["classes"].values()]
+    row["boundary_uncertainty"] = side_car["statistics"]["boundary_uncertainty"]
     row["expected_dice"] = round(sum(expected) / len(expected), 6)
     return row
 

@@ -24,59 +24,59 @@ def read_side_cars(folder: str | Path) -> list[dict[str, Any]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "give the folder that `medssl predict` wrote")
-    cases = []
+    side_cars = []
     for path in sorted(folder.rglob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(path, "cannot be read as JSON", "predict that case again") from error
         if isinstance(content, dict) and content.get("kind") == "medssl review":
-            cases.append(content)
-    if not cases:
+            side_cars.append(content)
+    if not side_cars:
         raise InputError(folder, "holds no reviewed case", "give the folder that `medssl predict` wrote")
-    return cases
+    return side_cars
 
 
 def worklist_rows(
-    cases: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | None = None
+    side_cars: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
     """One row a case, sorted by priority; what could not be predicted comes first.
 
     Args:
-        cases: side-cars of :func:`read_side_cars`.
+        side_cars: of :func:`read_side_cars`.
         failed: case name and message of scans that were not predicted.
     """
     rows: list[dict[str, Any]] = []
-    for case in cases:
-        found = case["statistics"]
-        row: dict[str, Any] = {"case": case["case"], "priority": found["priority"]}
-        row |= {k: found[k] for k in ("boundary_uncertainty", "mean_uncertainty", "confident_disagreeing")}
-        for name, values in found["classes"].items():
+    for side_car in side_cars:
+        measured = side_car["statistics"]
+        row: dict[str, Any] = {"case": side_car["case"], "priority": measured["priority"]}
+        row |= {k: measured[k] for k in ("boundary_uncertainty", "mean_uncertainty", "confident_disagreeing")}
+        for name, values in measured["classes"].items():
             row[f"expected_dice {name}"] = values["soft_overlap"]
             row[f"volume_ml {name}"] = values["volume_ml"]
             row[f"components {name}"] = values["components"]
-        border = [name for name, values in found["classes"].items() if values["touches_border"]]
-        empty = [name for name, values in found["classes"].items() if not values["components"]]
+        border = [name for name, values in measured["classes"].items() if values["touches_border"]]
+        empty = [name for name, values in measured["classes"].items() if not values["components"]]
         row |= {"touches_border": "; ".join(border), "empty": "; ".join(empty), "status": "predicted"}
         rows.append(row)
     rows.sort(key=lambda row: (-row["priority"], row["case"]))
-    lost = [
+    unpredicted = [
         {"case": case, "status": f"failed: {message}"} for case, message in sorted((failed or {}).items())
     ]
-    return [{"rank": rank, **row} for rank, row in enumerate([*lost, *rows], 1)]
+    return [{"rank": rank, **row} for rank, row in enumerate([*unpredicted, *rows], 1)]
 
 
 def write_worklist(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``worklist.csv``; what a reviewer filled into the list that is there is kept.
+    """Write ``worklist.csv``; what a reviewer filled into an earlier one is kept.
 
     Raises:
-        InputError: the list that is there cannot be read.
+        InputError: the earlier list cannot be read.
     """
     path = Path(path)
     filled = {row["case"]: row for row in read_worklist(path)} if path.exists() else {}
     # The longest row names all columns: those of failed cases are fewer.
-    widest = max(rows, key=lambda row: len(list(row)), default={})
-    columns = list(widest)
+    longest = max(rows, key=lambda row: len(list(row)), default={})
+    columns = list(longest)
     text = io.StringIO()
     writer = csv.DictWriter(text, [*columns, *REVIEWER], lineterminator="\n", restval="")
     writer.writeheader()

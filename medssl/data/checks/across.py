@@ -81,8 +81,9 @@ def _spacing(opened: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
     spread = 1.4826 * np.median(np.abs(logs - median), axis=0)
     limit = np.maximum(np.log(OUTLIER_FACTOR), OUTLIER_DEVIATIONS * spread)
     usual = " x ".join(f"{value:.3g}" for value in np.exp(median))
-    for (case, scan), far in zip(opened, (np.abs(logs - median) > limit).any(axis=1), strict=True):
-        if far:
+    outlying = (np.abs(logs - median) > limit).any(axis=1)
+    for (case, scan), is_outlier in zip(opened, outlying, strict=True):
+        if is_outlier:
             spacing = " x ".join(f"{value:.3g}" for value in sorted(scan.spacing))
             fault = f"has a spacing of {spacing} mm (sorted), the median is {usual} mm"
             remedy = "see that its header is right, and train at one spacing"
@@ -97,40 +98,41 @@ def _same_scans(
         if scan.thumbnail is not None:
             groups[scan.content].append((case, scan))
     for group in groups.values():
-        for (one, first), (other, second) in combinations(group, 2):
-            pair = frozenset({one.case, other.case})
-            if pair in known or first.file == second.file:
+        for (case, scan), (repeat, repeated_scan) in combinations(group, 2):
+            pair = frozenset({case.case, repeat.case})
+            if pair in known or scan.file == repeated_scan.file:
                 continue
-            across = one.split != other.split
             fault = (
-                f"holds the same voxels as {Path(first.file).name} (case {one.case!r} in {one.split!r}, "
-                f"case {other.case!r} in {other.split!r})"
+                f"holds the same voxels as {Path(scan.file).name} (case {case.case!r} in {case.split!r}, "
+                f"case {repeat.case!r} in {repeat.split!r})"
             )
-            code = "same-scan-across-lists" if across else "same-scan"
-            finding = Finding(code, second.file, fault, "keep one of the two", other=one.case)
-            yield _named(finding, other), pair
+            code = "same-scan" if case.split == repeat.split else "same-scan-across-lists"
+            finding = Finding(code, repeated_scan.file, fault, "keep one of the two", other=case.case)
+            yield _named(finding, repeat), pair
 
 
 def _near_duplicates(
     opened: Sequence[tuple[CheckedCase, Scan]], same: set[frozenset[str]], patients: dict[str, str]
 ) -> Iterator[Finding]:
-    looking = [(case, scan) for case, scan in opened if scan.look is not None]
-    for first, second, similarity in find_alike([scan.look for _, scan in looking if scan.look is not None]):
-        (one, sooner), (other, scan) = looking[first], looking[second]
-        patient = patients.get(one.case)
-        known = patient is not None and patient == patients.get(other.case) and one.split == other.split
-        if known or frozenset({one.case, other.case}) in same or sooner.file == scan.file:
+    comparable = [(case, scan.file, scan.look) for case, scan in opened if scan.look is not None]
+    for first, second, similarity in find_alike([look for _, _, look in comparable]):
+        (case, file, _), (twin, twin_file, _) = comparable[first], comparable[second]
+        patient = patients.get(case.case)
+        one_patient = patient is not None and patient == patients.get(twin.case)
+        if frozenset({case.case, twin.case}) in same or file == twin_file:
+            continue
+        if one_patient and case.split == twin.split:
             continue
         fault = (
-            f"looks like case {one.case!r} (similarity {similarity:.3f}; {one.case!r} in {one.split!r}, "
-            f"{other.case!r} in {other.split!r})"
+            f"looks like case {case.case!r} (similarity {similarity:.3f}; {case.case!r} in {case.split!r}, "
+            f"{twin.case!r} in {twin.split!r})"
         )
         remedy = (
             "see whether they are one scan or one patient; if so, keep them in one list"
-            if SIDES[one.split] != SIDES[other.split]
+            if SIDES[case.split] != SIDES[twin.split]
             else "see whether they are one scan; if so, keep one"
         )
-        yield _named(Finding("near-duplicate", f"case {other.case!r}", fault, remedy, other=one.case), other)
+        yield _named(Finding("near-duplicate", f"case {twin.case!r}", fault, remedy, other=case.case), twin)
 
 
 def _named(finding: Finding, case: CheckedCase) -> Finding:

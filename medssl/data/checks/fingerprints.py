@@ -75,9 +75,9 @@ def coarse_look(image: Tensor) -> Tensor:
     inside = volume > volume.min()
     for axis in range(3):
         others = [other for other in range(3) if other != axis]
-        found = inside.amax(dim=others).nonzero().flatten() if inside.any() else torch.empty(0)
-        if len(found):
-            start, stop = int(found[0]), int(found[-1]) + 1
+        filled = inside.amax(dim=others).nonzero().flatten() if inside.any() else torch.empty(0)
+        if len(filled):
+            start, stop = int(filled[0]), int(filled[-1]) + 1
             volume, inside = (
                 volume.narrow(axis, start, stop - start),
                 inside.narrow(axis, start, stop - start),
@@ -104,17 +104,17 @@ def find_alike(looks: Sequence[Tensor], *, threshold: float = NEAR_DUPLICATE) ->
     """
     if len(looks) < 2:
         return []
-    wholes = torch.stack([_normalized(_views(look, ((0.0, 1.0),))[0]) for look in looks])
+    uncropped = torch.stack([_normalized(_views(look, ((0.0, 1.0),))[0]) for look in looks])
     similarity = torch.full((len(looks), len(looks)), -1.0)
     for row, look in enumerate(looks):
         views = torch.cat([_normalized(_views(look, WINDOWS)), _normalized(_orientations(look))])
-        similarity[row] = (views @ wholes.T).amax(dim=0)
+        similarity[row] = (views @ uncropped.T).amax(dim=0)
     similarity = torch.maximum(similarity, similarity.T)
     first, second = torch.triu_indices(len(looks), len(looks), offset=1)
-    above = similarity[first, second] >= threshold
-    pairs = zip(first[above].tolist(), second[above].tolist(), strict=True)
-    found = [Likeness(i, j, min(float(similarity[i, j]), 1.0)) for i, j in pairs]
-    return sorted(found, key=lambda pair: -pair.similarity)
+    is_alike = similarity[first, second] >= threshold
+    pairs = zip(first[is_alike].tolist(), second[is_alike].tolist(), strict=True)
+    alike = [Likeness(i, j, min(float(similarity[i, j]), 1.0)) for i, j in pairs]
+    return sorted(alike, key=lambda pair: -pair.similarity)
 
 
 def _views(look: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
@@ -123,9 +123,9 @@ def _views(look: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
     views = torch.einsum("ax,xyz->ayz", pooling, look)
     views = torch.einsum("by,ayz->abz", pooling, views)
     views = torch.einsum("cz,abz->abc", pooling, views)
-    number = len(windows)
-    split = views.reshape(number, CELLS, number, CELLS, number, CELLS).permute(0, 2, 4, 1, 3, 5)
-    return split.reshape(number**3, CELLS**3)
+    count = len(windows)
+    by_window = views.reshape(count, CELLS, count, CELLS, count, CELLS).permute(0, 2, 4, 1, 3, 5)
+    return by_window.reshape(count**3, CELLS**3)
 
 
 def _pooling(start: float, stop: float) -> Tensor:
@@ -138,13 +138,13 @@ def _pooling(start: float, stop: float) -> Tensor:
 
 
 def _orientations(look: Tensor) -> Tensor:
-    whole = _views(look, ((0.0, 1.0),)).reshape(CELLS, CELLS, CELLS)
-    turned = [
-        whole.permute(axes).flip([axis for axis in range(3) if flipped[axis]])
+    uncropped = _views(look, ((0.0, 1.0),)).reshape(CELLS, CELLS, CELLS)
+    oriented = [
+        uncropped.permute(axes).flip([axis for axis in range(3) if flipped[axis]])
         for axes in itertools.permutations(range(3))
         for flipped in itertools.product((False, True), repeat=3)
     ]
-    return torch.stack(turned).flatten(1)
+    return torch.stack(oriented).flatten(1)
 
 
 def _normalized(views: Tensor) -> Tensor:

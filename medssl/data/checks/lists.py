@@ -93,8 +93,8 @@ def _shared_files(listed: list[Entry]) -> Iterator[Finding]:
     images: dict[str, Entry] = {}
     labels: dict[str, Entry] = {}
     for entry in listed:
-        own = {os.path.realpath(file): file for file in entry.files("image")}
-        for real, file in own.items():
+        own_images = {os.path.realpath(file): file for file in entry.files("image")}
+        for real, file in own_images.items():
             if real in images and images[real].case != entry.case:
                 other = images[real]
                 fault = f"{_twice(other.split, entry.split)} (cases {other.case!r} and {entry.case!r})"
@@ -111,7 +111,7 @@ def _shared_files(listed: list[Entry]) -> Iterator[Finding]:
         for file in entry.files("label"):
             real = os.path.realpath(file)
             file_format = format_of(file)
-            if real in own and not (file_format is not None and file_format.holds_label):
+            if real in own_images and not (file_format is not None and file_format.holds_label):
                 fault, remedy = "is given as image and as label", "name the label file"
                 yield Finding("label-is-image", str(file), fault, remedy, entry.case, entry.split)
             if real in labels and labels[real].case != entry.case:
@@ -187,23 +187,23 @@ def _same_content(one: Path, other: Path) -> bool:
     return False
 
 
-def patients_by_case(listed: list[Entry], given: object) -> dict[str, str]:
+def patients_by_case(listed: list[Entry], stated: object) -> dict[str, str]:
     """The patient of every case of which it is known.
 
     Args:
         listed: the cases; an item's own ``patient`` counts first.
-        given: the datalist's ``patients`` (patient by case), if it has one. Without it BIDS names say it.
+        stated: the datalist's ``patients`` (patient by case), if it has one. Without it BIDS names say it.
     """
-    found = given if isinstance(given, dict) else patients_of([entry.case for entry in listed]) or {}
-    own = {entry.case: entry.item["patient"] for entry in listed if "patient" in entry.item}
-    return {str(case): str(patient) for case, patient in {**found, **own}.items()}
+    of_table = stated if isinstance(stated, dict) else patients_of([entry.case for entry in listed]) or {}
+    of_items = {entry.case: entry.item["patient"] for entry in listed if "patient" in entry.item}
+    return {str(case): str(patient) for case, patient in {**of_table, **of_items}.items()}
 
 
-def _patients(listed: list[Entry], given: object) -> Iterator[Finding]:
-    found = patients_by_case(listed, given)
+def _patients(listed: list[Entry], stated: object) -> Iterator[Finding]:
+    patients = patients_by_case(listed, stated)
     sides: dict[str, dict[str, Entry]] = defaultdict(dict)
     for entry in listed:
-        patient = found.get(entry.case)
+        patient = patients.get(entry.case)
         if patient is None:
             continue
         seen = sides[patient]

@@ -95,14 +95,14 @@ def check_datalist(
     if roi is not None and axes and len(roi) not in axes:
         fault = f"has {len(roi)} sizes, the images have {max(axes)} axes"
         raise InputError(f"roi={list(roi)}", fault, "give one for each axis")
-    before = [Finding("entry", error.where, error.fault, error.remedy) for error in refused]
-    before += list_findings(datalist)
-    before += _ignored_labels(read_json(path))
-    before += _outside(listed, Path(base_dir) if base_dir is not None else path.parent)
+    of_lists = [Finding("entry", error.where, error.fault, error.remedy) for error in refused]
+    of_lists += list_findings(datalist)
+    of_lists += _ignored_labels(read_json(path))
+    of_lists += _outside(listed, Path(base_dir) if base_dir is not None else path.parent)
     cases = _open_all(listed, loader, roi, jobs)
-    pairs = frozenset(frozenset({finding.case, finding.other}) for finding in before if finding.other)
+    pairs = frozenset(frozenset({finding.case, finding.other}) for finding in of_lists if finding.other)
     patients = patients_by_case(listed, datalist.get("patients"))
-    after = set_findings(
+    of_set = set_findings(
         cases,
         num_classes=num_classes,
         patients=patients,
@@ -110,7 +110,7 @@ def check_datalist(
         allow_absent_classes=allow_absent_classes,
     )
     return CheckResult(
-        findings=_ordered([*before, *(finding for case in cases for finding in case.findings), *after]),
+        findings=_ordered([*of_lists, *(finding for case in cases for finding in case.findings), *of_set]),
         cases=tuple(cases),
         statistics=set_statistics(cases, class_names),
         num_classes=num_classes,

@@ -67,10 +67,10 @@ def _gibbs(image: Tensor, amount: float, _: NDArray[np.float64], __: np.random.G
 def _ghosting(image: Tensor, amount: float, _: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
     """Every n-th line of k-space along one axis is weakened: ghosts at n-th parts of the image."""
     axis = int(rng.integers(1, 3))
-    every = int(rng.integers(3, 7))
+    period = int(rng.integers(3, 7))
     lines = torch.fft.fftshift(torch.fft.fft(image, dim=axis), dim=axis)
     weight = torch.ones(image.shape[axis])
-    weight[int(rng.integers(every)) :: every] = 1 - amount
+    weight[int(rng.integers(period)) :: period] = 1 - amount
     weight[image.shape[axis] // 2] = 1  # the mean stays
     shape = [-1 if a == axis else 1 for a in range(image.ndim)]
     weakened = torch.fft.ifftshift(lines * weight.view(shape), dim=axis)

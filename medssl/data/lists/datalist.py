@@ -121,9 +121,11 @@ def _without_withdrawn(split: Split) -> Split:
 def _canonical(
     folder: Path, split: Split, labeled: int | float | None, validation: int | float, allow_missing: bool
 ) -> Datalist:
-    found = {case: find_case(folder, case) for case in (*split.training, *split.validation, *split.test)}
-    training = [files for case in split.training if (files := found[case]) is not None]
-    missing = [case for case in split.training if found[case] is None]
+    files_by_case = {
+        case: find_case(folder, case) for case in (*split.training, *split.validation, *split.test)
+    }
+    training = [files for case in split.training if (files := files_by_case[case]) is not None]
+    missing = [case for case in split.training if files_by_case[case] is None]
     if missing and (not allow_missing or not training):
         raise InputError(
             folder,
@@ -131,32 +133,34 @@ def _canonical(
             f"({name_some(missing)})",
             f"expected {FORMS}" + (", or pass allow_missing=True to use a part" if training else ""),
         )
-    held_out = count_cases("validation", validation, len(training))
-    count = len(training) - held_out if labeled is None else count_cases("labeled", labeled, len(training))
-    if count + held_out > len(training):
+    validation_count = count_cases("validation", validation, len(training))
+    last = len(training) - validation_count
+    count = last if labeled is None else count_cases("labeled", labeled, len(training))
+    if count > last:
         raise InputError(
             "labeled",
-            f"{count} labelled and {held_out} validation cases asked of {len(training)}",
+            f"{count} labelled and {validation_count} validation cases asked of {len(training)}",
             "ask for fewer",
         )
-    published = [files for case in split.validation if (files := found[case]) is not None and files.label]
-    tested = [files for case in split.test if (files := found[case]) is not None and files.label]
-    last = len(training) - held_out
+    published = [
+        files for case in split.validation if (files := files_by_case[case]) is not None and files.label
+    ]
+    test_cases = [files for case in split.test if (files := files_by_case[case]) is not None and files.label]
     notes = [f"labelled: the first {count} of the published training list"]
-    if held_out:
-        notes.append(f"validation: its last {held_out}")
+    if validation_count:
+        notes.append(f"validation: its last {validation_count}")
     elif split.validation:
         notes.append(f"validation: {len(published)} of the {len(split.validation)} published cases")
-    notes.append(f"test: {len(tested)} of the {len(split.test)} published cases")
+    notes.append(f"test: {len(test_cases)} of the {len(split.test)} published cases")
     if missing:
         notes.append(f"{len(missing)} training cases missing")
-    withdrawn = [case for case in split.withdrawn if found.get(case) is not None]
+    withdrawn = [case for case in split.withdrawn if files_by_case.get(case) is not None]
     if withdrawn:
         notes.append(f"holds {', '.join(withdrawn)}, which the archive withdrew as repeats of a patient")
     elif split.withdrawn:
         notes.append(f"withdrawn cases left out: {', '.join(split.withdrawn)}")
-    validated = training[last:] if held_out else published
-    lists = make_lists(training[:count], training[count:last], validated, tested)
+    validated = training[last:] if validation_count else published
+    lists = make_lists(training[:count], training[count:last], validated, test_cases)
     return {
         "name": split.name,
         "classes": list(split.classes),
@@ -184,32 +188,33 @@ def _from_folder(
             f"no label file bears the name of an image (the first image is {cases[0].image.name})",
             "name labels/CASE.nii.gz as images/CASE.nii.gz",
         )
-    tested = count_cases("test", test, len(cases))
-    held_out = count_cases("validation", validation, len(cases) - tested)
-    left = len(candidates) - tested - held_out
-    count = left if labeled is None else count_cases("labeled", labeled, len(cases) - tested)
-    if left < max(count, 1):
+    test_count = count_cases("test", test, len(cases))
+    validation_count = count_cases("validation", validation, len(cases) - test_count)
+    available = len(candidates) - test_count - validation_count
+    count = available if labeled is None else count_cases("labeled", labeled, len(cases) - test_count)
+    if available < max(count, 1):
         raise InputError(
             "labeled",
-            f"{count} labelled, {held_out} validation and {tested} test cases asked of {len(candidates)} "
-            "cases that have a label",
+            f"{count} labelled, {validation_count} validation and {test_count} test cases asked of "
+            f"{len(candidates)} cases that have a label",
             "ask for fewer or add labels",
         )
     chosen = candidates[:count]
-    taken = {files.case for files in (*chosen, *candidates[left:])}
+    placed = {files.case for files in (*chosen, *candidates[available:])}
     order = f"random order, seed {seed}" if dataset == "custom" else "order of names"
     lists = make_lists(
         chosen,
-        [files for files in cases if files.case not in taken],
-        candidates[left : left + held_out],
-        candidates[left + held_out :],
+        [files for files in cases if files.case not in placed],
+        candidates[available : available + validation_count],
+        candidates[available + validation_count :],
     )
     return {
         "name": dataset,
         "classes": class_names(folder),
         "source": folder.name,
         "selection": f"{order}; of {len(cases)} cases {len(candidates)} have a label: "
-        f"the first {count} are labelled, the last {tested} are test, the {held_out} before them validation",
+        f"the first {count} are labelled, the last {test_count} are test, the {validation_count} before them "
+        "validation",
         **lists,
     }
 
@@ -226,7 +231,7 @@ def count_cases(name: Literal["labeled", "validation", "test"], wanted: int | fl
             )
         return max(round(wanted * total), 1)
     if wanted < 0 or wanted > total:
-        raise InputError(name, f"{wanted} cases asked of {total}", "ask for a number that there is")
+        raise InputError(name, f"{wanted} cases asked of {total}", "ask for fewer")
     return int(wanted)
 
 

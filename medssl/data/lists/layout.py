@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medssl.common.errors import InputError, unknown_name
-from medssl.data.reading.formats import VOLUME_SUFFIXES, format_of, is_dicom_folder, strip_suffix
+from medssl.data.reading.formats import VOLUME_SUFFIXES, format_of, strip_suffix
 
 H5_FORMS = ("{case}/mri_norm2.h5", "{case}_norm.h5", "{case}/{case}_norm.h5")
 """Where the field's HDF5 files lie; each holds image and label of one case."""
@@ -45,13 +45,14 @@ def find_case(folder: Path, case: str) -> CaseFiles | None:
     """The files of ``case`` in one of the forms above, None where there are none."""
     for name in (*(f"{case}{suffix}" for suffix in VOLUME_SUFFIXES), case):
         image = folder / "images" / name
-        if image.is_file() or (name == case and is_dicom_folder(image)):
+        file_format = format_of(image)
+        if file_format is not None and file_format.is_image(image):
             labels = (folder / "labels" / f"{case}{suffix}" for suffix in VOLUME_SUFFIXES)
             return CaseFiles(case, image, next((label for label in labels if label.is_file()), None))
     for form in H5_FORMS:
-        both = folder / form.format(case=case)
-        if both.is_file():
-            return CaseFiles(case, both, both)
+        file = folder / form.format(case=case)
+        if file.is_file():
+            return CaseFiles(case, image=file, label=file)
     return None
 
 
@@ -158,5 +159,5 @@ def list_files(folder: Path, *, axes: int = 3, labels: bool = False) -> dict[str
 def name_some(names: Iterable[str], *, at_most: int = 3) -> str:
     """``"a, b, c and 4 more"``: the first names of a list that may be long."""
     names = list(names)
-    rest = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {rest} more" if rest > 0 else "")
+    unnamed = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {unnamed} more" if unnamed > 0 else "")

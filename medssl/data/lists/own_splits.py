@@ -91,12 +91,12 @@ def build_own_datalist(
             unreadable, or counts ask for more cases than have labels.
     """
     images = Path(images).absolute()
-    cases, where, stray = _find(images, None if labels is None else Path(labels).absolute())
+    cases, label_folder, stray = _find(images, None if labels is None else Path(labels).absolute())
     by_case = patients_of([files.case for files in cases], table=groups, pattern=group_pattern)
     candidates = {files.case: files.label for files in cases if files.label is not None}
     if not candidates:
         raise InputError(
-            where,
+            label_folder,
             f"no label file bears the name of an image (the first image is {cases[0].image.name})",
             "name each label as its image",
         )
@@ -105,10 +105,10 @@ def build_own_datalist(
     patients = _patients(cases, by_case, label_sizes)
 
     wanted = {"test": count_cases("test", test, len(cases))}
-    rest = len(cases) - wanted["test"]
-    wanted["validation"] = count_cases("validation", validation, rest)
+    not_test = len(cases) - wanted["test"]
+    wanted["validation"] = count_cases("validation", validation, not_test)
     available = len(candidates) - wanted["test"] - wanted["validation"]
-    wanted["training"] = available if labeled is None else count_cases("labeled", labeled, rest)
+    wanted["training"] = available if labeled is None else count_cases("labeled", labeled, not_test)
     if available < max(wanted["training"], 1):
         raise InputError(
             "labeled",
@@ -124,8 +124,8 @@ def build_own_datalist(
         for patient in drawn[name]
         for files in patient.unlabeled
     )
-    held = {*left_out, *(files.case for chosen in lists.values() for files in chosen)}
-    unlabeled = [files for files in cases if files.case not in held]
+    placed = {*left_out, *(files.case for members in lists.values() for files in members)}
+    unlabeled = [files for files in cases if files.case not in placed]
     grouped = f"{len(patients)} patients" if by_case is not None else "each its own patient"
     notes = [
         f"{len(cases)} cases ({grouped}), {len(candidates)} of which have a label",
@@ -167,13 +167,13 @@ def _draw_lists(
 
     In this order: so the test and validation cases of a seed stay the same whatever number is labelled.
     """
-    left = [patient for patient in patients if patient.labeled]
+    undrawn = [patient for patient in patients if patient.labeled]
     drawn: dict[str, list[Patient]] = {}
     for name in ("test", "validation", "training"):
-        everyone = name == "training" and all_labeled
-        drawn[name] = left if everyone else draw_patients(left, wanted[name], rng)
-        taken = {patient.name for patient in drawn[name]}
-        left = [patient for patient in left if patient.name not in taken]
+        take_all = name == "training" and all_labeled
+        drawn[name] = undrawn if take_all else draw_patients(undrawn, wanted[name], rng)
+        names = {patient.name for patient in drawn[name]}
+        undrawn = [patient for patient in undrawn if patient.name not in names]
     return drawn
 
 
@@ -194,20 +194,20 @@ def draw_patients(patients: Sequence[Patient], wanted: int, rng: np.random.Gener
     ordered = sorted(patients, key=lambda patient: (patient.label_size, patient.name))
     mean_size = sum(len(patient.labeled) for patient in ordered) / len(ordered)
     count = min(max(round(wanted / mean_size), 1), len(ordered))
-    bins = [rng.permutation(part).tolist() for part in np.array_split(np.arange(len(ordered)), count)]
-    turns = [
+    bins = [rng.permutation(indices).tolist() for indices in np.array_split(np.arange(len(ordered)), count)]
+    order = [
         members[turn]
         for turn in range(max(map(len, bins)))
         for members in (bins[i] for i in rng.permutation(count))
         if turn < len(members)
     ]
-    queue = [ordered[index] for index in turns]
+    queue = [ordered[index] for index in order]
     chosen: list[Patient] = []
-    left = wanted
+    missing = wanted
     for patient in queue:
-        if len(patient.labeled) <= left:
+        if len(patient.labeled) <= missing:
             chosen.append(patient)
-            left -= len(patient.labeled)
+            missing -= len(patient.labeled)
     return chosen or [min(queue, key=lambda patient: len(patient.labeled))]
 
 
@@ -223,14 +223,14 @@ def measure_labels(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, f
             label = loader.load_label([path])
         except InputError as error:
             return error
-        inside = int(((label != 0) & (label != IGNORED_ID)).sum())
+        foreground = int(((label != 0) & (label != IGNORED_ID)).sum())
         voxel_mm3 = abs(float(np.linalg.det(label.affine.numpy()[:3, :3])))
-        return inside * voxel_mm3 / 1000 if label.ndim == 4 else float(inside)
+        return foreground * voxel_mm3 / 1000 if label.ndim == 4 else float(foreground)
 
     # Unpacking releases the interpreter's lock: threads help, and need not import torch anew.
     with ThreadPoolExecutor(4) as pool:
-        done = pool.map(measure, labels.values())
-        measured = list(tqdm(done, total=len(labels), desc="labels", unit="case", disable=None))
+        results = pool.map(measure, labels.values())
+        measured = list(tqdm(results, total=len(labels), desc="labels", unit="case", disable=None))
     sizes = {case: value for case, value in zip(labels, measured, strict=True) if isinstance(value, float)}
     faults = [error for error in measured if isinstance(error, InputError)]
     if faults:

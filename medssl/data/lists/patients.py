@@ -34,17 +34,17 @@ def patients_of(
     if table is not None and pattern is not None:
         raise InputError("groups", "given as a table and as a pattern", "give one of them")
     if table is not None:
-        found = _read(Path(table))
+        by_case = _read(Path(table))
         where, remedy = str(table), "add a row for each"
     else:
-        found = _match(cases, BIDS if pattern is None else pattern)
+        by_case = _match(cases, BIDS if pattern is None else pattern)
         if pattern is None:
-            return found if len(found) == len(cases) else None
+            return by_case if len(by_case) == len(cases) else None
         where, remedy = f"group pattern {pattern!r}", "write one that matches every case"
-    without = [case for case in cases if case not in found]
+    without = [case for case in cases if case not in by_case]
     if without:
         raise InputError(where, f"says nothing of {len(without)} cases ({name_some(without)})", remedy)
-    return {case: found[case] for case in cases}
+    return {case: by_case[case] for case in cases}
 
 
 def _match(cases: Sequence[str], pattern: str) -> dict[str, str]:
@@ -54,13 +54,13 @@ def _match(cases: Sequence[str], pattern: str) -> dict[str, str]:
         raise InputError(
             f"group pattern {pattern!r}", f"is no regular expression ({error})", "correct it"
         ) from error
-    found = {}
+    by_case = {}
     for case in cases:
         match = expression.search(case)
         patient = match and (match.group(1) if expression.groups else match.group())
         if patient:
-            found[case] = patient
-    return found
+            by_case[case] = patient
+    return by_case
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -75,12 +75,12 @@ def _read(path: Path) -> dict[str, str]:
         raise InputError(path, "no such file", "name the CSV file with the columns case,patient") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"cannot be read ({error})", "see that it is a CSV file in UTF-8") from error
-    found: dict[str, str] = {}
+    by_case: dict[str, str] = {}
     for number, (case, patient) in enumerate(pairs, start=2):
         if not case or not patient:
             raise InputError(f"{path}: row {number}", "has an empty cell", "fill in case and patient")
-        if found.setdefault(case, patient) != patient:
+        if by_case.setdefault(case, patient) != patient:
             raise InputError(
-                path, f"gives case {case!r} two patients ({found[case]} and {patient})", "keep one of them"
+                path, f"gives case {case!r} two patients ({by_case[case]} and {patient})", "keep one of them"
             )
-    return found
+    return by_case

@@ -56,8 +56,8 @@ class Split:
                 )
             raise unknown_name("partition", name, self.partitions)
         labeled = self.partitions[name]
-        taken = set(labeled)
-        return labeled, tuple(case for case in self.training if case not in taken)
+        is_labeled = set(labeled)
+        return labeled, tuple(case for case in self.training if case not in is_labeled)
 
 
 def split_names() -> list[str]:

@@ -93,27 +93,27 @@ def _prepare(out: Path, settings: dict[str, Any], overwrite: bool) -> list[str]:
     """The cases that the folder lists already; removes a set of other settings where that was asked for."""
     if out.exists() and not out.is_dir():
         raise InputError(out, "not a folder", "choose another output folder")
-    record = out / "dataset.json"
-    if not record.is_file():
+    path = out / "dataset.json"
+    if not path.is_file():
         if out.is_dir() and any(out.iterdir()):
             raise InputError(out, "holds something else than phantoms", "choose an empty folder")
         return []
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-        listed = [str(name) for name in found["cases"]]
+        record = json.loads(path.read_text(encoding="utf-8"))
+        listed = [str(name) for name in record["cases"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(record, "is not the record of a phantom set", "choose another folder") from error
-    differing = [name for name, value in settings.items() if found.get(name) != value]
+        raise InputError(path, "is not the record of a phantom set", "choose another folder") from error
+    differing = [name for name, value in settings.items() if record.get(name) != value]
     if not differing:
         return listed
     if not overwrite:
         name = differing[0]
         raise InputError(
             out,
-            f"holds phantoms made with {name}={found.get(name)}, not {settings[name]}",
+            f"holds phantoms made with {name}={record.get(name)}, not {settings[name]}",
             "add --overwrite or choose another folder",
         )
     for name in listed:
-        for path in _paths(out, name):
-            path.unlink(missing_ok=True)
+        for file in _paths(out, name):
+            file.unlink(missing_ok=True)
     return []

@@ -1,7 +1,7 @@
 """Preparing a data set once: from the form in which it is published to ``images/`` and ``labels/``.
 
-The scripts ``scripts/prepare_*.py`` say what their data set looks like and how one case is converted; here is
-what they share: processes, bar, resuming, records and reports.
+The scripts ``scripts/prepare_*.py`` say what their data set looks like and how one case is converted. What
+they share stands here: processes, progress bar, resuming, records and reports.
 """
 
 import argparse
@@ -113,15 +113,15 @@ def prepare_set(
         raise InputError(recipe.name, "no case found in the source folder", "see --help for its form")
     listed = _open_set(out, recipe, overwrite)
     labeled = {case for case, parts in sources.items() if "label" in parts}
-    todo = [case for case in sorted(sources) if not _is_done(out, case, case in labeled)]
-    kept = tuple(case for case in sorted(sources) if case not in set(todo))
+    pending = [case for case in sorted(sources) if not _is_done(out, case, case in labeled)]
+    kept = tuple(case for case in sorted(sources) if case not in set(pending))
     done = {case for case in listed if _is_done(out, case, False)} | set(kept)
     _write_record(out, recipe, done)
     faults: dict[str, str] = {}
     write = partial(_prepare_case, out, convert)
-    bar = tqdm(total=len(todo), desc=recipe.name, unit="case", disable=None)
+    bar = tqdm(total=len(pending), desc=recipe.name, unit="case", disable=None)
     with bar:
-        for case, fault in _run(write, {case: sources[case] for case in todo}, jobs):
+        for case, fault in _run(write, {case: sources[case] for case in pending}, jobs):
             if fault is None:
                 done.add(case)
             else:
@@ -129,19 +129,19 @@ def prepare_set(
                 bar.set_postfix(failed=len(faults))
             bar.update()
     _write_record(out, recipe, done)
-    written = tuple(case for case in todo if case not in faults)
+    written = tuple(case for case in pending if case not in faults)
     return Outcome(written, kept, dict(sorted(faults.items())))
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder from ``folder`` down with the names of its files; links are followed, loops are not."""
-    seen = set()
+    visited = set()
     for name, subfolders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(name)
-        if real in seen:
+        if real in visited:
             subfolders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         subfolders.sort()
         yield Path(name), sorted(files)
 
@@ -181,10 +181,10 @@ def run_script(prepare: Callable[[], Outcome]) -> int:
         print("interrupted; the next run goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
-        found = find_input_error(error)
-        if found is None:
+        input_error = find_input_error(error)
+        if input_error is None:
             raise
-        print(f"error: {found}", file=sys.stderr)
+        print(f"error: {input_error}", file=sys.stderr)
         return 2
     print(f"{len(outcome.written)} cases written, {len(outcome.kept)} were there already")
     for case, fault in outcome.faults.items():
@@ -218,25 +218,25 @@ def _prepare_case(
             with atomic_path(path) as temporary:
                 temporary.write_bytes(nifti_bytes(volume, prepared.affine))
     except Exception as error:  # one bad case must not cost the others
-        found = find_input_error(error)
+        input_error = find_input_error(error)
         text = " ".join(str(error).split())[:300]
-        return str(found) if found else f"cannot be converted ({type(error).__name__}: {text})"
+        return str(input_error) if input_error else f"cannot be converted ({type(error).__name__}: {text})"
     return None
 
 
 def _run(
-    write: Callable[[str, Mapping[str, str]], str | None], todo: Sources, jobs: int
+    write: Callable[[str, Mapping[str, str]], str | None], pending: Sources, jobs: int
 ) -> Iterator[tuple[str, str | None]]:
     """Case and fault (None where there is none), in the order in which the cases are finished."""
-    if jobs == 1 or len(todo) < 2:
-        for case, parts in todo.items():
+    if jobs == 1 or len(pending) < 2:
+        for case, parts in pending.items():
             yield case, write(case, parts)
         return
     pickle.dumps(write)  # what cannot be sent would only fail in the queue's thread, and hang the pool
     # Forked workers would inherit the threads of whoever calls this.
-    pool = ProcessPoolExecutor(min(jobs, len(todo)), get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(min(jobs, len(pending)), get_context("spawn"), initializer=_one_thread)
     try:
-        futures = {pool.submit(write, case, parts): case for case, parts in todo.items()}
+        futures = {pool.submit(write, case, parts): case for case, parts in pending.items()}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
@@ -259,19 +259,17 @@ def _open_set(out: Path, recipe: Recipe, overwrite: bool) -> list[str]:
     """The cases that the folder lists already; removes those of another recipe where that was asked for."""
     if out.exists() and not out.is_dir():
         raise InputError(out, "is not a folder", "choose another output folder")
-    record = out / "dataset.json"
-    if not record.is_file():
+    path = out / "dataset.json"
+    if not path.is_file():
         if out.is_dir() and any(out.iterdir()):
             raise InputError(out, "holds something else than a prepared data set", "choose an empty folder")
         return []
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-        settings = {"name": found["name"], **found["settings"]}
-        listed = [str(case) for case in found["cases"]]
+        record = json.loads(path.read_text(encoding="utf-8"))
+        settings = {"name": record["name"], **record["settings"]}
+        listed = [str(case) for case in record["cases"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            record, "is not the record of a prepared data set", "choose another folder"
-        ) from error
+        raise InputError(path, "is not the record of a prepared data set", "choose another folder") from error
     wanted = {"name": recipe.name, **recipe.settings}
     differing = sorted(key for key in {*settings, *wanted} if settings.get(key) != wanted.get(key))
     if not differing:
@@ -284,8 +282,8 @@ def _open_set(out: Path, recipe: Recipe, overwrite: bool) -> list[str]:
             "add --overwrite or choose another folder",
         )
     for case in listed:
-        for path in _paths(out, case):
-            path.unlink(missing_ok=True)
+        for file in _paths(out, case):
+            file.unlink(missing_ok=True)
     return []
 
 

@@ -35,8 +35,10 @@ def align_label(label: MetaTensor, image: MetaTensor, *, where: str | Path) -> M
     orientation = io_orientation(change)
     array = apply_orientation(label.numpy()[0], orientation)
     if array.shape != tuple(image.shape[1:]):
-        ours, theirs = (" x ".join(map(str, shape)) for shape in (array.shape, image.shape[1:]))
-        raise InputError(where, f"is {ours} voxels, its image {theirs}", "see that they belong together")
+        label_size, image_size = (" x ".join(map(str, shape)) for shape in (array.shape, image.shape[1:]))
+        raise InputError(
+            where, f"is {label_size} voxels, its image {image_size}", "see that they belong together"
+        )
     affine = label.affine.numpy() @ inv_ornt_aff(orientation, label.shape[1:])
     meta = {key: value for key, value in label.meta.items() if key != "affine"}
     return MetaTensor(np.ascontiguousarray(array)[None], affine=affine, meta=meta)

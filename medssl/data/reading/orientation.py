@@ -173,13 +173,13 @@ class Orientd(MapTransform):  # type: ignore[misc]
 
 def _place_of(volume: MetaTensor, orientation: str) -> tuple[StorageOrder, NDArray[np.int64]]:
     """How the volume is stored, and what its metadata says of it under :data:`PLACE`."""
-    own, stored = (
-        np.asarray(affine, np.float64) for affine in (volume.affine, volume.meta["original_affine"])
+    affine, stored = (
+        np.asarray(matrix, np.float64) for matrix in (volume.affine, volume.meta["original_affine"])
     )
-    moved = np.linalg.inv(stored) @ own
-    start = np.round(moved[:3, 3])
-    straight = np.abs(moved[:3, :3] - np.eye(3)).max() * max(volume.shape[1:]) < _WHOLE_VOXEL
-    if not straight or np.abs(moved[:3, 3] - start).max() > _WHOLE_VOXEL:
+    to_stored = np.linalg.inv(stored) @ affine
+    start = np.round(to_stored[:3, 3])
+    is_aligned = np.abs(to_stored[:3, :3] - np.eye(3)).max() * max(volume.shape[1:]) < _WHOLE_VOXEL
+    if not is_aligned or np.abs(to_stored[:3, 3] - start).max() > _WHOLE_VOXEL:
         raise ValueError("Orientd must stand before all that resamples")
     order = storage_order(stored, orientation)
     rows = [
@@ -201,16 +201,16 @@ def scan_grid(image: MetaTensor) -> ScanGrid:
         return ScanGrid(StorageOrder(), shape, np.asarray(image.meta["original_affine"], np.float64))
     rows = np.asarray(place).tolist()
     order = StorageOrder(tuple(row[0] for row in rows), tuple(bool(row[1]) for row in rows))
-    # Voxels that a crop took away before the first one of the oriented volume, whose centre is the origin.
-    before = [shape[axis] - stop if flip else start for axis, flip, start, stop in rows]
+    # Voxels that a crop took away in front of the first oriented one, whose centre is the origin.
+    cropped = [shape[axis] - stop if flip else start for axis, flip, start, stop in rows]
     spacing = _spacing(image.meta["original_affine"], order)
     affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [-count * step for count, step in zip(before, spacing, strict=True)]
+    affine[:3, 3] = [-count * step for count, step in zip(cropped, spacing, strict=True)]
     return ScanGrid(order, shape, affine)
 
 
 def _spacing(affine: Affine, order: StorageOrder) -> list[float]:
-    """Of the oriented axes, in mm, without the digits in which two files of one scan may differ."""
+    """Spacing of the oriented axes in mm, without the digits in which two files of one scan may differ."""
     norms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
     return [float(f"{norms[axis]:.{_SPACING_DIGITS}g}") for axis in order.axes]
 
