@@ -27,17 +27,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from medssl.review.triage import evaluate_review
 
     triage = evaluate_review(arguments.review, arguments.labels)
-    if arguments.json:
-        print(json.dumps(asdict(triage)))
-        return 0
-    print(f"{triage.cases} cases, mean error (1 - Dice) {triage.mean_error:.4f}")
-    print(
-        f"area under risk-coverage {triage.aurc:.4f} "
-        f"(random order {triage.aurc_random:.4f}, best possible {triage.aurc_best:.4f})"
-    )
-    print(f"rank correlation of priority and error {triage.rank_correlation:.3f} (p = {triage.p_value:.3g})")
-    first, best = triage.found_first, triage.found_first_best
-    print(f"error in the first fifth of the list {first:.1%} (best possible {best:.1%})")
+    print(json.dumps(asdict(triage)) if arguments.json else triage)
     return 0
 
 

@@ -55,6 +55,17 @@ class Triage:
     found_first: float
     found_first_best: float
 
+    def __str__(self) -> str:
+        """The numbers in four lines, each beside what the best order would have."""
+        return (
+            f"{self.cases} cases, mean error (1 - Dice) {self.mean_error:.4f}\n"
+            f"area under risk-coverage {self.aurc:.4f} "
+            f"(random order {self.aurc_random:.4f}, best possible {self.aurc_best:.4f})\n"
+            f"rank correlation of priority and error {self.rank_correlation:.3f} (p = {self.p_value:.3g})\n"
+            f"error in the first fifth of the list {self.found_first:.1%} "
+            f"(best possible {self.found_first_best:.1%})"
+        )
+
 
 def found_in_front(priority: Sequence[float], error: Sequence[float], share: float = FIRST) -> float:
     """Share of the summed error in the first ``ceil(share n)`` cases of the list; 1 without any error."""

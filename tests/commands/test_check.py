@@ -185,7 +185,7 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
     damage(data)
     datalist.write_text(json.dumps(build_datalist(data, dataset="phantom", labeled=1, validation=1)))
     assert main(["check", str(datalist), "--classes", "2", "--json"]) == 1
-    found = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["code"] == code]
+    refused = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["code"] == code]
     configs = "bundles/tcseg/configs"
     command = [
         *(sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"),
@@ -198,7 +198,7 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     said = done.stderr.strip().splitlines()[-1]
-    assert said in [f"error: {f['where']}: {f['fault']}; {f['remedy']}" for f in found]
+    assert said in [f"error: {f['where']}: {f['fault']}; {f['remedy']}" for f in refused]
 
 
 def test_guide_lists_every_code_with_its_severity():

@@ -9,6 +9,7 @@ import pytest
 
 from medssl.cli import build_parser, main
 from medssl.data import load_datalist, read_split, validate_datalist
+from medssl.data.lists.datalist import LISTS
 from tests.places import ROOT
 from tests.scripts.load import script
 
@@ -40,7 +41,7 @@ def test_own_data_ends_in_a_datalist_and_a_table(own, capsys):
     assert run(own, *shares, "--label-map", "4=1", "--out", str(out)) == 0
     datalist = load_datalist(out)
     validate_datalist(datalist)
-    assert [len(datalist[key]) for key in ("training", "unlabeled", "validation", "test")] == [2, 5, 1, 2]
+    assert [len(datalist[key]) for key in LISTS] == [2, 5, 1, 2]
     assert datalist["label_map"] == {"4": 1}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["list", "cases", "label", "ml:", "median", "(range)"]

@@ -60,10 +60,10 @@ def write_multi_frame(
     from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
     def macro(**elements):
-        made = Dataset()
+        item = Dataset()
         for name, value in elements.items():
-            setattr(made, name, value)
-        return made
+            setattr(item, name, value)
+        return item
 
     array = sitk.GetArrayFromImage(image)
     order = [k for k in (range(len(array)) if order is None else order) if k not in skip]

@@ -33,11 +33,11 @@ def body(shape, spacing, seed=0):
 
 
 def affine(spacing, *, flips=(1, 1, 1), degrees=(0, 0, 0), axes=(0, 1, 2)):
-    made = np.eye(4)
+    matrix = np.eye(4)
     rotation = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
-    made[:3, :3] = rotation @ np.diag(flips)[:, list(axes)] @ np.diag(spacing)
-    made[:3, 3] = [31.3, -57.9, 12.25]
-    return made
+    matrix[:3, :3] = rotation @ np.diag(flips)[:, list(axes)] @ np.diag(spacing)
+    matrix[:3, 3] = [31.3, -57.9, 12.25]
+    return matrix
 
 
 SPACING = (0.8, 1.1, 1.6)
@@ -49,10 +49,10 @@ AFFINES = {
 }
 
 
-def save_scan(path, values, made, *, sform_code=1, qform_code=1, units=("mm", "sec"), qform=None):
-    image = nib.Nifti1Image(values, made)
-    image.set_sform(made, sform_code)
-    image.set_qform(made if qform is None else qform, qform_code)
+def save_scan(path, values, matrix, *, sform_code=1, qform_code=1, units=("mm", "sec"), qform=None):
+    image = nib.Nifti1Image(values, matrix)
+    image.set_sform(matrix, sform_code)
+    image.set_qform(matrix if qform is None else qform, qform_code)
     image.header.set_xyzt_units(*units)
     nib.save(image, path)
     return path
@@ -60,14 +60,14 @@ def save_scan(path, values, made, *, sform_code=1, qform_code=1, units=("mm", "s
 
 def assert_same_geometry(written, scan):
     """By nibabel, field by field, and by SimpleITK, which reads the header for itself."""
-    mine, theirs = nib.load(written), nib.load(scan)
-    assert mine.shape == theirs.shape
-    np.testing.assert_array_equal(mine.affine, theirs.affine)
-    np.testing.assert_array_equal(mine.get_qform(), theirs.get_qform())
+    file, reference = nib.load(written), nib.load(scan)
+    assert file.shape == reference.shape
+    np.testing.assert_array_equal(file.affine, reference.affine)
+    np.testing.assert_array_equal(file.get_qform(), reference.get_qform())
     for field in ("sform_code", "qform_code", "xyzt_units"):
-        assert mine.header[field] == theirs.header[field]
-    ours, its = sitk.ReadImage(str(written)), sitk.ReadImage(str(scan))
-    assert ours.GetSize() == its.GetSize()
-    assert ours.GetSpacing() == its.GetSpacing()
-    assert ours.GetOrigin() == its.GetOrigin()
-    assert ours.GetDirection() == its.GetDirection()
+        assert file.header[field] == reference.header[field]
+    file, reference = sitk.ReadImage(str(written)), sitk.ReadImage(str(scan))
+    assert file.GetSize() == reference.GetSize()
+    assert file.GetSpacing() == reference.GetSpacing()
+    assert file.GetOrigin() == reference.GetOrigin()
+    assert file.GetDirection() == reference.GetDirection()

@@ -144,15 +144,15 @@ def test_codes_units_and_a_differing_qform_are_kept(tmp_path, sform_code, qform_
 
 
 def test_a_nifti2_scan_keeps_its_double_precision(tmp_path):
-    made = AFFINES["oblique"]
-    nib.save(nib.Nifti2Image(np.zeros((4, 5, 6), np.float32), made), tmp_path / "scan.nii.gz")
+    oblique = AFFINES["oblique"]
+    nib.save(nib.Nifti2Image(np.zeros((4, 5, 6), np.float32), oblique), tmp_path / "scan.nii.gz")
     write_like(
         tmp_path / "seg.nii.gz",
         np.ones((4, 5, 6), np.uint8),
         reference_file=tmp_path / "scan.nii.gz",
         affine=np.eye(4),
     )
-    np.testing.assert_array_equal(nib.load(tmp_path / "seg.nii.gz").affine, made)
+    np.testing.assert_array_equal(nib.load(tmp_path / "seg.nii.gz").affine, oblique)
 
 
 def test_nothing_but_geometry_is_taken_from_the_scan(tmp_path):

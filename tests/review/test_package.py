@@ -24,6 +24,7 @@ from medssl.inference.predictor import Predictor
 from medssl.review import PackageOptions, write_review_package
 from medssl.review.segments import segment_classes
 from medssl.review.voxel_maps import VOXEL_MAPS
+from medssl.review.worklist import REVIEWER
 
 from ..data.dicom import itk_image, write_series
 from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
@@ -183,11 +184,11 @@ def test_the_worklist_shows_what_failed_then_the_most_urgent(reviewed):
     priorities = [float(row["priority"]) for row in rows[1:]]
     assert priorities == sorted(priorities, reverse=True)
     assert priorities[0] == 1
-    for column in ("reviewer", "decision", "minutes", "comment"):
+    for column in REVIEWER:
         assert {row[column] for row in rows} == {""}
     voxels = (body((40, 36, 24), SPACING, 1) > THRESHOLD).sum()
-    found = next(row for row in rows if row["case"] == "c1")
-    assert float(found["volume_ml left atrium"]) == pytest.approx(voxels * np.prod(SPACING) / 1000, abs=1e-3)
+    c1 = next(row for row in rows if row["case"] == "c1")
+    assert float(c1["volume_ml left atrium"]) == pytest.approx(voxels * np.prod(SPACING) / 1000, abs=1e-3)
 
 
 def test_side_cars_say_how_the_maps_came_about(reviewed):
@@ -375,8 +376,8 @@ def test_the_page_sorts_in_a_browser(reviewed, tmp_path):
     page = tmp_path / "clicked.html"
     page.write_text(text.replace("</body>", click))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
-    made = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
-    order = re.search("<title>(.*?)</title>", made).group(1).split("|")
+    printed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
+    order = re.search("<title>(.*?)</title>", printed).group(1).split("|")
     with (folder / "out" / "worklist.csv").open(encoding="utf-8") as file:
         volumes = {row["case"]: row["volume_ml left atrium"] for row in csv.DictReader(file)}
     expected = sorted((c for c in volumes if volumes[c]), key=lambda case: -float(volumes[case]))

@@ -28,10 +28,10 @@ def test_against_scipy_and_between_the_bounds():
     rng = np.random.default_rng(0)
     for _ in range(20):
         priority, error = rng.random(15).tolist(), rng.random(15).tolist()
-        found = measure_triage(priority, error)
-        assert found.rank_correlation == pytest.approx(stats.spearmanr(priority, error).statistic)
-        assert found.aurc >= found.aurc_best - 1e-12
-        assert found.found_first <= found.found_first_best + 1e-12
+        triage = measure_triage(priority, error)
+        assert triage.rank_correlation == pytest.approx(stats.spearmanr(priority, error).statistic)
+        assert triage.aurc >= triage.aurc_best - 1e-12
+        assert triage.found_first <= triage.found_first_best + 1e-12
     perfect = measure_triage(error, error)
     assert perfect.aurc == perfect.aurc_best
     assert perfect.rank_correlation == pytest.approx(1)
@@ -46,9 +46,9 @@ def test_random_order_has_the_mean_error_on_average():
 
 @pytest.mark.parametrize("error", [[0.2, 0.2], [0.0, 0.0], [0.3]])
 def test_degenerate_lists_have_no_correlation(error):
-    found = measure_triage([0.5] * len(error), error)
-    assert math.isnan(found.rank_correlation)
-    assert found.found_first_best in (0.5, 1.0)
+    triage = measure_triage([0.5] * len(error), error)
+    assert math.isnan(triage.rank_correlation)
+    assert triage.found_first_best in (0.5, 1.0)
     with pytest.raises(ValueError, match="one length"):
         measure_triage([], [])
 
@@ -65,15 +65,15 @@ def test_a_review_folder_is_scored_against_references(tmp_path):
         if number < 3:
             nib.save(nib.Nifti1Image(truth, np.eye(4)), tmp_path / "labels" / f"c{number}.nii.gz")
     package(tmp_path / "out", items)
-    found = evaluate_review(tmp_path / "out", tmp_path / "labels")
-    assert found.cases == 2
+    triage = evaluate_review(tmp_path / "out", tmp_path / "labels")
+    assert triage.cases == 2
     with (tmp_path / "out" / "triage.csv").open(encoding="utf-8") as file:
         rows = {row["case"]: row for row in csv.DictReader(file)}
-    made, truth = (
+    predicted, truth = (
         np.asarray(nib.load(p).dataobj)
         for p in (tmp_path / "out" / "c2_seg.nii.gz", tmp_path / "labels" / "c2.nii.gz")
     )
-    expected = 1 - 2 * (made & truth).sum() / (made.sum() + truth.sum())
+    expected = 1 - 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
     assert float(rows["c2"]["error"]) == pytest.approx(expected, abs=1e-6)
     assert json.loads((tmp_path / "out" / "triage.json").read_text())["without_reference"] == ["c3"]
     assert (tmp_path / "out" / "triage.png").stat().st_size > 1000
@@ -85,7 +85,7 @@ def test_a_review_folder_is_scored_against_references(tmp_path):
 
 
 def empty_and_good(folder):
-    """A review of two scans: in the first nothing is bright enough to be found; and their references."""
+    """A review of two scans: in the first nothing is bright enough to be triage; and their references."""
     (folder / "labels").mkdir()
     items = []
     for case, scale in (("missed", 0.4), ("good", 1.0)):
@@ -101,11 +101,11 @@ def empty_and_good(folder):
 def test_an_empty_prediction_ranks_first_and_counts_as_wholly_wrong(tmp_path):
     out = empty_and_good(tmp_path)
     assert not np.asarray(nib.load(out / "missed_seg.nii.gz").dataobj).any()
-    found = evaluate_review(out, tmp_path / "labels")
-    assert (found.cases, found.mean_error) == (2, pytest.approx(0.5, abs=0.02))
-    assert found.aurc == found.aurc_best < found.aurc_random
-    assert found.rank_correlation == pytest.approx(1)
-    assert found.found_first == found.found_first_best > 0.95
+    triage = evaluate_review(out, tmp_path / "labels")
+    assert (triage.cases, triage.mean_error) == (2, pytest.approx(0.5, abs=0.02))
+    assert triage.aurc == triage.aurc_best < triage.aurc_random
+    assert triage.rank_correlation == pytest.approx(1)
+    assert triage.found_first == triage.found_first_best > 0.95
     with (out / "triage.csv").open(encoding="utf-8") as file:
         first = next(csv.DictReader(file))
     assert (first["case"], first["priority"], first["error"]) == ("missed", "1.0", "1.0")
@@ -123,9 +123,9 @@ def test_all_predictions_empty_have_no_order(tmp_path):
     out = empty_and_good(tmp_path)
     for path in (out / "good.json", out / "good_seg.nii.gz"):
         path.unlink()
-    found = evaluate_review(out, tmp_path / "labels")
-    assert (found.cases, found.mean_error, found.aurc) == (1, 1, 1)
-    assert math.isnan(found.rank_correlation)
+    triage = evaluate_review(out, tmp_path / "labels")
+    assert (triage.cases, triage.mean_error, triage.aurc) == (1, 1, 1)
+    assert math.isnan(triage.rank_correlation)
 
 
 def test_a_reference_on_another_grid_is_refused(tmp_path):

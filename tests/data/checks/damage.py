@@ -34,12 +34,12 @@ class Folder:
     """``images/`` and ``labels/`` with a datalist of relative names."""
 
     def __init__(self, root: Path):
-        self.root, self.lists, self.extra, self.made = root, {"training": []}, {}, 0
+        self.root, self.lists, self.extra, self.count = root, {"training": []}, {}, 0
 
     def add(self, case, *, image=None, label=None, split="training", suffix=".nii.gz", affine=AFFINE):
         """Add a sound case, or one whose arrays are given; returns the two paths, to be damaged."""
-        self.made += 1
-        image = noise(self.made) if image is None else image
+        self.count += 1
+        image = noise(self.count) if image is None else image
         label = blob(image) if label is None else label
         paths = [self.root / kind / f"{case}{suffix}" for kind in ("images", "labels")]
         save(paths[0], image, affine)

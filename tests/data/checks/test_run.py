@@ -7,8 +7,9 @@ import pytest
 
 from medssl.common.errors import InputError
 from medssl.data import LoadCased, load_datalist, validate_datalist
-from medssl.data.checks.findings import CODES, CaseError, Finding, refuse
+from medssl.data.checks.findings import CODES, SEVERITIES, CaseError, Finding, refuse
 from medssl.data.checks.run import check_datalist
+from medssl.data.lists.datalist import LISTS
 from tests.data.checks.damage import Folder, damaged_folder, noise
 
 ROI = (14, 12, 10)
@@ -34,17 +35,17 @@ def checked(tmp_path_factory):
 
 def test_every_kind_of_damage_is_named_in_one_pass(checked):
     _, expected, result = checked
-    found = defaultdict(set)
+    codes_by_case = defaultdict(set)
     for finding in result.findings:
-        found[finding.case].add(finding.code)
+        codes_by_case[finding.case].add(finding.code)
     assert len(expected) > 45
-    assert found.pop("") == {"entry"}
-    assert found == {case: codes for case, codes in expected.items() if codes}
+    assert codes_by_case.pop("") == {"entry"}
+    assert codes_by_case == {case: codes for case, codes in expected.items() if codes}
 
 
 def test_findings_are_lines_with_a_remedy_worst_first(checked):
     _, _, result = checked
-    order = [("error", "warning", "note").index(finding.severity) for finding in result.findings]
+    order = [SEVERITIES.index(finding.severity) for finding in result.findings]
     assert order == sorted(order)
     for finding in result.findings:
         assert "\n" not in str(finding.error())
@@ -104,7 +105,7 @@ def test_validation_refuses_a_datalist_with_the_words_of_the_check(checked):
 def test_validation_finds_what_needs_no_volume(checked, cases, code):
     path, _, result = checked
     datalist = load_datalist(path, refused=[])
-    for name in ("training", "unlabeled", "validation", "test"):
+    for name in LISTS:
         datalist[name] = [item for item in datalist[name] if item["case"] in cases]
     if code is None:
         validate_datalist(datalist)
@@ -283,12 +284,12 @@ def test_withdrawn_repeats_of_the_pancreas_split_are_said_with_their_list(tmp_pa
     folder = Folder(tmp_path)
     for case, split in (("image0001", "training"), ("image0070", "unlabeled"), ("image0025", "test")):
         folder.add(case, split=split)
-    found = [f for f in check_datalist(folder.write()).findings if f.code == "withdrawn"]
-    assert {(f.case, f.split, f.severity) for f in found} == {
+    withdrawn = [f for f in check_datalist(folder.write()).findings if f.code == "withdrawn"]
+    assert {(f.case, f.split, f.severity) for f in withdrawn} == {
         ("image0070", "unlabeled", "warning"),
         ("image0025", "test", "warning"),
     }
-    assert "'test'" in next(f.fault for f in found if f.case == "image0025")
+    assert "'test'" in next(f.fault for f in withdrawn if f.case == "image0025")
     folder.add("someone", split="unlabeled")  # no longer this split, unless the datalist says so
     assert not any(f.code == "withdrawn" for f in check_datalist(folder.write()).findings)
     folder.extra["name"] = "pancreas_ct"

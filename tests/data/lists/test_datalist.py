@@ -5,6 +5,7 @@ import pytest
 
 from medssl.common.errors import InputError
 from medssl.data import build_datalist, list_scans, read_split, validate_datalist
+from medssl.data.lists.datalist import LISTS
 
 
 def touch(path: Path) -> None:
@@ -147,8 +148,8 @@ def test_custom_is_shuffled_by_the_seed_and_repeats(tmp_path):
     )
     assert first == again
     assert first["split_sha256"] != other["split_sha256"]
-    assert [len(first[key]) for key in ("training", "unlabeled", "validation", "test")] == [4, 8, 4, 4]
-    everyone = [case for key in ("training", "unlabeled", "validation", "test") for case in names(first, key)]
+    assert [len(first[key]) for key in LISTS] == [4, 8, 4, 4]
+    everyone = [case for key in LISTS for case in names(first, key)]
     assert len(set(everyone)) == 20
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from medssl.common.errors import InputError
 from medssl.data import build_own_datalist, load_datalist, validate_datalist
+from medssl.data.lists.datalist import LISTS
 from medssl.data.lists.own_splits import Patient, draw_patients
 
-LISTS = ("training", "unlabeled", "validation", "test")
 SPACING = (1.0, 1.0, 2.0)
 
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from medssl.common.errors import InputError
 from medssl.data import build_datalist
+from medssl.data.lists.datalist import LISTS
 from medssl.data.preparing.phantom_set import write_phantoms
 from medssl.data.preparing.phantoms import make_phantom
 
@@ -50,10 +51,10 @@ def test_intensity_alone_does_not_find_the_label():
 
 
 def test_cases_vary_in_pose_size_and_contrast():
-    made = [make_phantom(case, seed=1, size=SMALL) for case in range(10)]
-    centres = np.array([ndimage.center_of_mass(p.label) for p in made])
-    volumes = np.array([p.label.sum() for p in made])
-    blood = np.array([np.median(p.image[p.label == 1]) for p in made])
+    phantoms = [make_phantom(case, seed=1, size=SMALL) for case in range(10)]
+    centres = np.array([ndimage.center_of_mass(p.label) for p in phantoms])
+    volumes = np.array([p.label.sum() for p in phantoms])
+    blood = np.array([np.median(p.image[p.label == 1]) for p in phantoms])
     assert centres.std(0).min() > 0.8
     assert volumes.max() > 1.5 * volumes.min()
     assert blood.max() > 1.5 * blood.min()
@@ -82,11 +83,11 @@ def test_a_larger_set_begins_with_the_smaller_one_whatever_the_processes(tmp_pat
 
 def test_a_set_that_was_cut_short_is_completed_and_nothing_is_made_twice(tmp_path):
     write_phantoms(tmp_path, cases=3, seed=5, size=SMALL)
-    whole = contents(tmp_path)
+    complete = contents(tmp_path)
     (tmp_path / "labels" / "phantom_001.nii.gz").unlink()
     kept = (tmp_path / "images" / "phantom_000.nii.gz").stat().st_mtime_ns
     write_phantoms(tmp_path, cases=3, seed=5, size=SMALL)
-    assert contents(tmp_path) == whole
+    assert contents(tmp_path) == complete
     assert (tmp_path / "images" / "phantom_000.nii.gz").stat().st_mtime_ns == kept
 
 
@@ -111,4 +112,4 @@ def test_a_set_of_other_settings_is_replaced_only_when_asked(tmp_path):
 def test_a_set_makes_a_datalist(tmp_path):
     write_phantoms(tmp_path, cases=5, seed=1, size=SMALL)
     datalist = build_datalist(tmp_path, dataset="phantom", labeled=1, validation=1, test=1)
-    assert [len(datalist[k]) for k in ("training", "unlabeled", "validation", "test")] == [1, 2, 1, 1]
+    assert [len(datalist[k]) for k in LISTS] == [1, 2, 1, 1]

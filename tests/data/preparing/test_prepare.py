@@ -130,5 +130,5 @@ def test_walk_follows_links_but_no_loops(tmp_path):
     (tmp_path / "elsewhere" / "x.nii").touch()
     (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "sub" / "loop").symlink_to(tmp_path / "set")
-    found = [(folder.name, names) for folder, names in walk(tmp_path / "set")]
-    assert found == [("set", []), ("link", ["x.nii"]), ("sub", [])]
+    walked = [(folder.name, names) for folder, names in walk(tmp_path / "set")]
+    assert walked == [("set", []), ("link", ["x.nii"]), ("sub", [])]

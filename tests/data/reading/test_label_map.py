@@ -21,8 +21,8 @@ def path(tmp_path):
 
 
 def test_stored_ids_become_class_ids_all_at_once(path):
-    given = {"4": 3, -1: 255, "1": 2, "2": 1}
-    label = LoadCased("label", label_map=given)({"label": path})["label"]
+    mapping = {"4": 3, -1: 255, "1": 2, "2": 1}
+    label = LoadCased("label", label_map=mapping)({"label": path})["label"]
     expected = np.select([STORED == 4, STORED == -1, STORED == 1, STORED == 2], [3, 255, 2, 1], STORED)
     np.testing.assert_array_equal(label[0].numpy(), expected)
 
@@ -34,11 +34,11 @@ def test_a_negative_id_that_is_not_mapped_is_refused(path):
 
 
 @pytest.mark.parametrize(
-    "given", [{"a": 1}, {"1": "b"}, {"1": -1}, {1: 0.5}, {1: True}, {"1": 2, 1: 3}, [1, 2]]
+    "mapping", [{"a": 1}, {"1": "b"}, {"1": -1}, {1: 0.5}, {1: True}, {"1": 2, 1: 3}, [1, 2]]
 )
-def test_what_is_no_map_of_class_ids_is_refused(given):
+def test_what_is_no_map_of_class_ids_is_refused(mapping):
     with pytest.raises(InputError, match="label_map"):
-        LoadCased("label", label_map=given)
+        LoadCased("label", label_map=mapping)
 
 
 def test_nothing_is_an_empty_map():
@@ -78,11 +78,11 @@ def loaders(config):
 
 
 def test_every_loader_of_the_bundle_takes_the_map():
-    found = [
+    configs = [
         loader for path in CONFIGS.rglob("*.yaml") for loader in loaders(yaml.safe_load(path.read_text()))
     ]
-    assert len(found) >= 8
-    assert all(loader["label_map"] == "@label_map" for loader in found)
+    assert len(configs) >= 8
+    assert all(config["label_map"] == "@label_map" for config in configs)
 
 
 @pytest.mark.parametrize(("override", "expected"), [(None, {4: 3}), ({"2": 1}, {2: 1}), ("$None", {})])

@@ -246,6 +246,6 @@ def test_fault_is_found_behind_the_threads_of_a_cache(tmp_path):
     items = [{"image": good}, {"image": str(bad)}, {"image": good}]
     with pytest.raises(Exception, match="applying transform") as caught:
         CacheDataset(items, Compose([LoadCased("image")]), num_workers=2, progress=False)
-    found = find_input_error(caught.value)
-    assert found is not None
-    assert found.where == str(bad)
+    input_error = find_input_error(caught.value)
+    assert input_error is not None
+    assert input_error.where == str(bad)

@@ -19,8 +19,8 @@ GEOMETRIES = AFFINES | {"upright": affine(SPACING)}
 GEOMETRIES["doubly oblique"] = DOUBLY_OBLIQUE
 
 
-def write(path, values, made, order):
-    nib.save(nib.Nifti1Image(stored(values, order), stored_affine(made, values.shape, order)), path)
+def write(path, values, affine, order):
+    nib.save(nib.Nifti1Image(stored(values, order), stored_affine(affine, values.shape, order)), path)
     return str(path)
 
 
@@ -45,13 +45,14 @@ def test_every_storage_order_gives_the_network_the_same_bits(tmp_path, name):
             "image": write(tmp_path / "image.nii", values, GEOMETRIES[name], order),
             "label": write(tmp_path / "label.nii", label, GEOMETRIES[name], order),
         }
-        made = transform(item)
-        seen.append((made["image"].as_tensor(), made["label"].as_tensor(), made["image"].affine))
+        oriented = transform(item)
+        image, ids = oriented["image"], oriented["label"]
+        seen.append((image.as_tensor(), ids.as_tensor(), image.affine))
     assert seen[0][1].any()
-    for image, ids, made_affine in seen[1:]:
+    for image, ids, affine in seen[1:]:
         assert torch.equal(image, seen[0][0])
         assert torch.equal(ids, seen[0][1])
-        assert torch.equal(made_affine, seen[0][2])
+        assert torch.equal(affine, seen[0][2])
 
 
 @pytest.mark.parametrize("letters", ["RAS", "LPI", "PIR", "SLA"])
@@ -61,9 +62,9 @@ def test_orientation_is_monais(tmp_path, letters):
         path = write(tmp_path / "image.nii", values, AFFINES[name], ORDERS[29])
         loaded = LoadCased("image")({"image": path})
         ours = Orientd("image", orientation=letters)(loaded)["image"]
-        theirs = Orientationd("image", axcodes=letters, labels=None)(loaded)["image"]
-        assert torch.equal(ours.as_tensor(), theirs.as_tensor())
-        np.testing.assert_allclose(ours.pixdim, theirs.pixdim, rtol=1e-5)
+        monai_image = Orientationd("image", axcodes=letters, labels=None)(loaded)["image"]
+        assert torch.equal(ours.as_tensor(), monai_image.as_tensor())
+        np.testing.assert_allclose(ours.pixdim, monai_image.pixdim, rtol=1e-5)
 
 
 def test_a_label_follows_its_image_though_its_own_affine_says_otherwise(tmp_path):
@@ -75,9 +76,9 @@ def test_a_label_follows_its_image_though_its_own_affine_says_otherwise(tmp_path
         "image": write(tmp_path / "image.nii", values, pair[0], ORDERS[0]),
         "label": write(tmp_path / "label.nii", (values > 0.5).astype(np.uint8), pair[1], ORDERS[0]),
     }
-    made = preprocessing([LoadCased(["image", "label"])])(item)
-    assert torch.equal(made["label"].bool(), made["image"] > 0.5)
-    assert torch.equal(made["label"].affine, made["image"].affine)
+    preprocessed = preprocessing([LoadCased(["image", "label"])])(item)
+    assert torch.equal(preprocessed["label"].bool(), preprocessed["image"] > 0.5)
+    assert torch.equal(preprocessed["label"].affine, preprocessed["image"].affine)
 
 
 def test_a_box_in_voxels_of_the_file_is_cut_out_before(tmp_path):
@@ -94,10 +95,10 @@ def test_a_box_in_voxels_of_the_file_is_cut_out_before(tmp_path):
     image = transform({"image": path, "roi": box})["image"]
     in_file = stored(np.arange(values.size).reshape(SHAPE), order)
     grid = scan_grid(image)
-    whole = grid.order.oriented(in_file)
-    assert grid.shape == whole.shape == SHAPE
+    uncropped = grid.order.oriented(in_file)
+    assert grid.shape == uncropped.shape == SHAPE
     first = np.rint(np.linalg.inv(grid.affine) @ [0, 0, 0, 1])[:3].astype(int)
-    cut = whole[tuple(slice(a, a + n) for a, n in zip(first, image.shape[1:], strict=True))]
+    cut = uncropped[tuple(slice(a, a + n) for a, n in zip(first, image.shape[1:], strict=True))]
     assert sorted(cut.flatten()) == sorted(in_file[tuple(slice(a, b) for a, b in box)].flatten())
 
 

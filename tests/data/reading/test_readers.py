@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from medssl.common.errors import InputError
 from medssl.data import DicomSeriesReader, H5Reader, LoadCased, SimpleITKReader
+from medssl.data.reading.formats import NIFTI
 from tests.data.dicom import itk_image, write_multi_frame, write_series
 
 
@@ -61,10 +62,10 @@ def test_dicom_series_holds_the_voxels_and_the_points_that_were_written(tmp_path
     twin = LoadCased("image")({"image": str(tmp_path / "twin.nii.gz")})["image"]
     assert loaded.shape == twin.shape == (1, 7, 6, 5)
     # GDCM orders the slices along their normal, so that a left-handed stack may come out reversed.
-    at = np.linalg.inv(twin.affine.numpy()) @ loaded.affine.numpy()
+    to_twin = np.linalg.inv(twin.affine.numpy()) @ loaded.affine.numpy()
     for index in np.ndindex(7, 6, 5):
-        there = tuple(np.rint(at @ [*index, 1])[:3].astype(int))
-        assert loaded[0][index] == twin[0][there] == HU[there]
+        twin_index = tuple(np.rint(to_twin @ [*index, 1])[:3].astype(int))
+        assert loaded[0][index] == twin[0][twin_index] == HU[twin_index]
 
 
 def test_dicom_series_equals_the_dataset_that_pydicom_reads(tmp_path):
@@ -136,25 +137,15 @@ def test_irregular_multi_frame_files_are_named(tmp_path, monkeypatch):
         LoadCased("image")({"image": str(tmp_path / "gap")})
 
 
-WRITERS = {
-    "nii.gz": sitk.WriteImage,
-    "nii": sitk.WriteImage,
-    "nrrd": sitk.WriteImage,
-    "nhdr": sitk.WriteImage,
-    "mha": sitk.WriteImage,
-    "mhd": sitk.WriteImage,
-}
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", [*NIFTI.suffixes, *SimpleITKReader.suffixes])
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, FLIPPED])
 def test_every_format_comes_back_with_its_voxels_and_its_affine(tmp_path, suffix, direction):
     spacing, origin = (0.7, 0.9, 2.5), (10.0, -20.0, 30.0)
     label = (HU % 5).astype(np.uint8)
     item = {}
     for key, array in (("image", HU), ("label", label)):
-        item[key] = str(tmp_path / f"{key}.{suffix}")
-        WRITERS[suffix](itk_image(array, spacing=spacing, direction=direction, origin=origin), item[key])
+        item[key] = str(tmp_path / f"{key}{suffix}")
+        sitk.WriteImage(itk_image(array, spacing=spacing, direction=direction, origin=origin), item[key])
     loaded = LoadCased(["image", "label"])(item)
     np.testing.assert_array_equal(loaded["image"][0].numpy(), HU)
     np.testing.assert_array_equal(loaded["label"][0].numpy(), label)
