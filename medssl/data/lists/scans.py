@@ -7,7 +7,8 @@ from typing import Any
 from medssl.common.errors import unknown_name
 from medssl.data.lists.datalist import LISTS
 from medssl.data.lists.datalist_file import load_datalist
-from medssl.data.lists.layout import case_name, is_dicom_folder, list_scans
+from medssl.data.lists.layout import case_name, list_scans
+from medssl.data.reading.formats import is_dicom_folder
 
 KEPT = ("case", "image", "roi")
 """What a prediction needs of a datalist's item."""
