@@ -26,7 +26,7 @@ def get(name: str) -> type[Method]:
     """The method class of that name.
 
     Args:
-        name: such as ``"tcseg"``; or of any class that can be imported, such as ``"package.module.MyMethod"``.
+        name: such as ``"tcseg"``; or where a class is imported from, such as ``"package.module.MyMethod"``.
 
     Raises:
         InputError: no such method; the nearest name is suggested.

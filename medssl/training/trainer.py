@@ -77,9 +77,9 @@ class SemiSupervisedTrainer(Trainer):
         device: where to train.
         max_epochs: epochs in all, those of an earlier part of the run included.
         train_data_loader: batches as :func:`~medssl.data.two_stream_loader` gives them: ``image``
-            ``(L, C, *S)``, ``label`` ``(L, *S)``, ``unlabeled`` with the method's views ``(U, C, *S)`` by name
-            and perhaps ``valid`` ``(U, *S)``. If its ``batch_sampler`` has an attribute ``start``, this is set
-            to the number of completed steps whenever an iteration over the loader begins.
+            ``(L, C, *S)``, ``label`` ``(L, *S)``, ``unlabeled`` with the method's views ``(U, C, *S)`` by
+            name, and perhaps ``valid`` ``(U, *S)``. If its ``batch_sampler`` has an attribute ``start``,
+            this is set to the number of completed steps whenever an iteration over the loader begins.
         method: what to train; moved to the device.
         optimizer: over ``method.network``'s parameters.
         steps_per_epoch: optimiser steps in an epoch.
