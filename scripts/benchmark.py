@@ -30,7 +30,7 @@ from medssl.inference.deployable import deployable
 from medssl.inference.sliding_window import SlidingWindowProbabilities
 from medssl.methods import Batch, SigmoidRamp, TCSeg
 from medssl.metrics import MaskPair
-from medssl.networks import DualDecoderVNet, VNet
+from medssl.networks import Deployed, DualDecoderVNet
 
 CHANNELS_LAST = torch.channels_last_3d
 Work = Callable[[], object]
@@ -128,10 +128,8 @@ def infer_variant(name: str, patch: list[int], stride: list[int], width: int, vo
     image = torch.randn(1, 1, *volume)
     if name == "plain":
         inferer = SlidingWindowProbabilities(patch, stride=stride, batch_size=1, channels_last=False)
-        return lambda: inferer(image, lambda windows: network(windows).logits[0])
-    single = VNet(width=width)
-    single.load_state_dict(network.state_dict(), strict=False)
-    ready = deployable(single)
+        return lambda: inferer(image, network)
+    ready = deployable(Deployed(network))
     fast = SlidingWindowProbabilities(patch, stride=stride, amp="bf16" if name.endswith("bf16") else "off")
     return lambda: fast(image, ready)
 

@@ -111,7 +111,7 @@ def main() -> None:
         "overwrite": "true",
     }
     log = out / "predictions.log"
-    started["prediction"] = start(bundle(["inference.yaml", "datasets/phantom.yaml"], settings), log), log
+    started["prediction"] = start(bundle(["inference.yaml"], settings), log), log
     finish(started)
 
     report(out)

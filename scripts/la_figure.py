@@ -16,9 +16,9 @@ from monai.transforms import Compose, NormalizeIntensityd, Spacingd
 
 from medssl.data import LoadCased
 from medssl.inference.checkpoints import load_checkpoint
+from medssl.inference.deployment import load_deployment
 from medssl.inference.sliding_window import SlidingWindowProbabilities
 from medssl.methods import TCSeg
-from medssl.networks import DualDecoderVNet
 from medssl.reliability import confidence, entropy, perturbation_region
 
 PATCH = (64, 64, 32)
@@ -34,10 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
 
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    meta = checkpoint["meta"]
-    method = TCSeg(DualDecoderVNet(meta["in_channels"], meta["num_classes"], meta["width"]))
-    method.load_state_dict(checkpoint["method"])
+    method = TCSeg(load_deployment([arguments.checkpoint]).networks[0])
+    method.load_state_dict(load_checkpoint(arguments.checkpoint)["method"])
     method.eval()
     load = Compose(
         [

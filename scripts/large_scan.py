@@ -21,7 +21,7 @@ from monai.transforms import Compose, ScaleIntensityRanged
 from medssl.data import LoadCased
 from medssl.inference.deployable import deployable
 from medssl.inference.predictor import Predictor
-from medssl.networks import VNet
+from medssl.networks import Deployed, VNet
 from medssl.review import write_review_package
 from medssl.review.segments import segment_classes
 
@@ -56,7 +56,7 @@ def main() -> None:
         write_scan(scan, arguments.size)
         torch.manual_seed(0)
         predictor = Predictor(
-            [deployable(VNet(width=arguments.width))],
+            [deployable(Deployed(VNet(width=arguments.width)))],
             num_classes=2,
             patch=arguments.patch,
             stride=arguments.stride,
