@@ -12,13 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from medssl import __version__
+from medssl.commands.bundle import add_bundle
 from medssl.commands.calibrate import add_calibrate
 from medssl.commands.check import add_check
 from medssl.commands.datalist import add_datalist
+from medssl.commands.evaluate import add_evaluate
 from medssl.commands.predict import add_predict
 from medssl.commands.protocol import add_protocol
 from medssl.commands.review import add_review
 from medssl.commands.robustness import add_robustness
+from medssl.commands.train import add_train
 from medssl.common.errors import InputError, find_input_error, unknown_name
 
 Subparsers = Any  # argparse keeps the type private
@@ -86,11 +89,14 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_phantom,
     add_datalist,
     add_check,
+    add_train,
+    add_evaluate,
     add_predict,
     add_calibrate,
     add_robustness,
     add_review,
     add_protocol,
+    add_bundle,
 )
 
 

@@ -13,22 +13,15 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = Path("bundles/tcseg/configs")
-METHODS = ("supervised", "tcseg")
+METHODS = ("supervised", "tcseg_short")
+MEDSSL = (sys.executable, "-m", "medssl")
 
 
-def bundle(files: list[str], settings: dict[str, str]) -> list[str]:
-    """Command line of a bundle run; the files are relative to the bundle's configs, or absolute."""
-    names = "[" + ",".join(f"'{CONFIGS / name}'" for name in files) + "]"
-    command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"]
-    command += ["--config_file", names]
-    return command + [part for name, value in settings.items() for part in (f"--{name}", value)]
-
-
-def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a command on one core, its output going to a file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with log.open("ab") as output:
@@ -78,40 +71,29 @@ def main() -> None:
     began = time.monotonic()
 
     phantoms = out / "phantoms"
-    make = [sys.executable, "-m", "medssl", "phantom", str(phantoms), "--cases", "32", "--seed", "1"]
-    subprocess.run([*make, "--jobs", "2"], cwd=ROOT, check=True)
+    make = ("phantom", str(phantoms), "--cases", "32", "--seed", "1", "--jobs", "2")
+    subprocess.run([*MEDSSL, *make], cwd=ROOT, check=True)
 
-    common = {
-        "dataset_dir": str(phantoms),
-        "seed": str(arguments.seed),
-        "max_steps": str(arguments.steps),
-        "cache_workers": "1",
-    }
-    files = {m: ["train.yaml", "datasets/phantom.yaml", f"methods/{m}.yaml"] for m in METHODS}
+    settings = ["--dataset_dir", str(phantoms), "--seed", str(arguments.seed)]
+    settings += ["--max_steps", str(arguments.steps), "--cache_workers", "1", "--resume"]
     print(f"training {' and '.join(METHODS)} for {arguments.steps} steps, one core each; logs in {out}")
     started = {}
     for method in METHODS:
         if status(out / method) != "finished":
-            settings = {**common, "run_dir": str(out / method), "resume": "true"}
             log = out / f"{method}.log"
-            started[f"training {method}"] = start(bundle(files[method], settings), log), log
+            command = [*MEDSSL, "train", "phantom", method, "--run-dir", str(out / method), *settings]
+            started[f"training {method}"] = start(command, log), log
     finish(started)
 
     started = {}
     for method in METHODS:
-        settings = {"run_dir": str(out / method), "overwrite": "true"}
         log = out / f"{method}.log"
-        trained_with = str(out / method / "config.yaml")
-        started[f"scoring {method}"] = start(bundle([trained_with, "evaluate.yaml"], settings), log), log
-    settings = {
-        "dataset_dir": str(phantoms),
-        "cases": "['phantom_030','phantom_031']",
-        "checkpoint": str(out / "tcseg" / "last.pt"),
-        "output_dir": str(out / "predictions"),
-        "overwrite": "true",
-    }
+        command = [*MEDSSL, "evaluate", str(out / method), "--overwrite"]
+        started[f"scoring {method}"] = start(command, log), log
     log = out / "predictions.log"
-    started["prediction"] = start(bundle(["inference.yaml"], settings), log), log
+    command = [*MEDSSL, "predict", str(out / METHODS[-1]), str(phantoms), str(out / "predictions")]
+    command += ["--cases", "phantom_030", "phantom_031", "--overwrite"]
+    started["prediction"] = start(command, log), log
     finish(started)
 
     report(out)

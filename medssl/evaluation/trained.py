@@ -1,10 +1,18 @@
 """What follows a training takes its settings from the run's folder, and refuses others."""
 
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.data import DataLoader, Dataset
+from monai.data.utils import no_collation
+from monai.transforms import Compose
+
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder
+from medssl.evaluation.earlier_runs import is_of_this_version, is_value
+from medssl.inference.deployment import Deployment
 from medssl.training.configuration import HOW_AND_WHERE, first_difference, merged_configuration
 
 FREE_IN_SCORING = (
@@ -22,13 +30,14 @@ FREE_IN_SCORING = (
 """Settings that a scoring may choose for itself: how it measures, and how exactly it computes."""
 
 # An overlay for the scoring has these of its own.
-_PARTS_OF_THE_SCORING = ("imports", "initialize", "run", "finalize", "validate", "network")
+_PARTS_OF_THE_SCORING = ("imports", "initialize", "run", "finalize", "validate", "predictor")
 
 
 def require_trained_settings(run_dir: str | Path) -> None:
     """Refuse to score a run with other settings than those that it was trained with.
 
-    To be called by an expression of the configuration, before the data are looked at.
+    To be called by an expression of the configuration, before the data are looked at. Settings that are
+    younger than the run are not compared.
 
     Args:
         run_dir: the run's folder.
@@ -40,16 +49,18 @@ def require_trained_settings(run_dir: str | Path) -> None:
     run = RunFolder(Path(run_dir))
     run.read()
     trained, asked = run.settings(), merged_configuration()
-    whole = "run" in trained  # and not the list of evaluated settings that earlier versions wrote
-    if "network_def" not in asked:
-        fault = "is a list of settings, as an earlier version wrote it, and no config file"
-        remedy = "name the files that the run was trained with (train.yaml, overlays), then this one"
-        raise InputError(run.config, fault, remedy)
+    if not is_of_this_version(asked):
+        raise InputError(
+            run.config,
+            "was written by an earlier version, and is no config file of this one",
+            f"score the run with: medssl evaluate {run.path}",
+        )
+    whole = is_of_this_version(trained)
     for name, value in trained.items():
         if name in (*FREE_IN_SCORING, *_PARTS_OF_THE_SCORING):
             continue
-        if not whole and not (name in asked and _is_value(asked[name])):
-            continue  # evaluated there and an expression here
+        if not whole and not (name in asked and is_value(asked[name]) and is_value(value)):
+            continue  # a part, or a setting that there is no more
         difference = first_difference(name, asked.get(name), value)
         if difference is not None:
             remedy = "give the run's settings" + (
@@ -74,10 +85,37 @@ def require_trained_split(run_dir: str | Path, split_sha256: str) -> None:
         )
 
 
-def _is_value(setting: Any) -> bool:
-    """Whether a setting of a configuration is its value, and no expression of it."""
-    if isinstance(setting, str):
-        return not setting.startswith(("$", "@", "%"))
-    if isinstance(setting, dict):
-        return "_target_" not in setting and all(map(_is_value, setting.values()))
-    return all(map(_is_value, setting)) if isinstance(setting, list) else True
+def scoring_loader(
+    cases: Sequence[Mapping[str, Any]], *, deployment: Deployment, label_map: Mapping[Any, Any] | None = None
+) -> DataLoader:
+    """The cases of a scoring, one after the other: preprocessed as in the training, the reference as stored.
+
+    Args:
+        cases: items with ``image`` and ``reference``.
+        deployment: the trained model, which says how its scans were preprocessed.
+        label_map: stored class ids that stand for others in the references.
+    """
+    load_reference = deployment.loader("reference", label_map=label_map)
+    dataset = Dataset(list(cases), Compose([load_reference, deployment.transform]))
+    return DataLoader(dataset, batch_size=1, collate_fn=no_collation)
+
+
+def score_table(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Mean and median over cases and classes of what matters most, a line a checkpoint.
+
+    Args:
+        scores: rows of :func:`medssl.evaluation.evaluate_run` by checkpoint; at least one each.
+    """
+    unit = next(iter(scores.values()))[0]["unit"]
+    titles = {"dice": "Dice", "hausdorff95": f"95HD ({unit})", "nsd": "NSD", "ece": "ECE"}
+    lines = [
+        f"{'':8}{'cases':>6}" + "".join(f"{title:>20}" for title in titles.values()) + "   mean / median"
+    ]
+    for checkpoint, rows in scores.items():
+        cells = []
+        for name in titles:
+            values = [float(row[name]) for row in rows]
+            cells.append(f"{statistics.fmean(values):.3f} / {statistics.median(values):.3f}")
+        count = len({row["case"] for row in rows})
+        lines.append(f"{checkpoint:8}{count:>6}" + "".join(f"{cell:>20}" for cell in cells))
+    return "\n".join(lines)

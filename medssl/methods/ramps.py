@@ -40,10 +40,7 @@ class SigmoidRamp:
         share = self(steps) / self.weight if self.weight else 1.0
         if share >= 0.5:
             return None
-        # The published share of the training, 6,000 of 20,000 steps, in as many intervals.
-        length = max(3 * steps // 10, 1)
         return (
-            f"ramp_steps={self.length}, ramp_interval={self.interval}: after {steps} steps the unlabelled "
-            f"losses have {share:.1%} of their weight; set --ramp_steps {length} --ramp_interval "
-            f"{max(length // 40, 1)}, say, or train longer"
+            f"ramp of {self.length} steps: after {steps} steps the unlabelled losses have {share:.1%} of "
+            "their weight; set --ramp_share 0.3, as published, or train longer"
         )

@@ -141,8 +141,8 @@ class TCSeg(Method):
         warnings = [self.ramp.warning(steps)] if ramped else []
         if "image" in self.spaces and self.warmup >= steps:
             warnings.append(
-                f"warmup={self.warmup}: no images are mixed in {steps} steps; set --warmup {steps // 10}, "
-                "say, or train longer"
+                f"warmup={self.warmup}: no images are mixed in {steps} steps; set --warmup_share 0.1, say, "
+                "or train longer"
             )
         return [line for line in warnings if line]
 

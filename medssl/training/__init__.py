@@ -1,13 +1,24 @@
 """The trainer, its handlers, checkpoints and run folders."""
 
+from medssl.training.cases import TrainingCases, begin_run, run_name
 from medssl.training.checkpointer import Checkpointer
 from medssl.training.checkpoints import restore
 from medssl.training.configuration import merged_configuration
 from medssl.training.description import model_description
 from medssl.training.handlers import JsonLogHandler, ProgressBar, ValidationFrom
-from medssl.training.options import refuse_unknown_options
+from medssl.training.options import read_options
 from medssl.training.runs import finish_run, run_training, start_run, warn_of_run
-from medssl.training.settings import epochs, evaluation_cases, selection_of, switch, validation_cases
+from medssl.training.settings import (
+    composed,
+    default_device,
+    epochs,
+    evaluation_cases,
+    in_folder,
+    prediction_precision,
+    ramp,
+    share_of_steps,
+    unchanged,
+)
 from medssl.training.trainer import NonFiniteLossError, SemiSupervisedTrainer
 from medssl.training.validation import ValidationDice
 from medssl.training.validation_reliability import ValidationReliability
@@ -20,20 +31,27 @@ __all__ = [
     "NonFiniteLossError",
     "ProgressBar",
     "SemiSupervisedTrainer",
+    "TrainingCases",
     "ValidationDice",
     "ValidationFrom",
     "ValidationReliability",
+    "begin_run",
+    "composed",
+    "default_device",
     "epochs",
     "evaluation_cases",
     "finish_run",
+    "in_folder",
     "merged_configuration",
     "model_description",
-    "refuse_unknown_options",
+    "prediction_precision",
+    "ramp",
+    "read_options",
     "restore",
+    "run_name",
     "run_training",
-    "selection_of",
+    "share_of_steps",
     "start_run",
-    "switch",
-    "validation_cases",
+    "unchanged",
     "warn_of_run",
 ]

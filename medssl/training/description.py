@@ -12,7 +12,6 @@ from medssl.data.reading.orientation import parse_orientation
 from medssl.inference.checkpoints import Checkpoint
 from medssl.inference.description import PLAIN_TRANSFORMS, TARGET, read_description, transform_class
 from medssl.training.configuration import calling
-from medssl.training.settings import switch
 
 _REMEDY = "write numbers and text, or name a class with _target_ and give its arguments"
 
@@ -45,7 +44,7 @@ def model_description() -> Checkpoint:
         "network": network,
         "preprocessing": [step for step in steps if step is not None],
         "orientation": orientation,
-        "channels_last": switch(parser.get_parsed_content("channels_last")),
+        "channels_last": bool(parser.get_parsed_content("channels_last")),
     }
     read_description("the configuration", meta)  # faults end here and not when somebody predicts
     return meta

@@ -1,4 +1,4 @@
-"""Options that nobody reads: a misspelt one must not be taken for a setting."""
+"""The options of a command line, as MONAI merged them: what they mean, and those that nobody reads."""
 
 import inspect
 import pydoc
@@ -10,7 +10,7 @@ import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 
-from medssl.common.errors import unknown_name
+from medssl.common.errors import InputError, unknown_name
 from medssl.training.configuration import calling_workflow
 
 SEPARATOR = "::"
@@ -24,6 +24,41 @@ _TRACKING = (
     "save_execute_config",
     "is_not_rank0",
 )
+
+WORDS = {"true": True, "false": False, "null": None}
+"""What MONAI's command line leaves as text, and YAML and JSON do not."""
+
+
+def read_options() -> None:
+    """Read yes, no and nothing where a command line left their words, and refuse options that nobody reads.
+
+    To be called by an expression of the configuration, before anything is made of it. From here on, and in the
+    ``config.yaml`` of a run, ``true``, ``false`` and ``null`` are what YAML takes them for.
+
+    Raises:
+        InputError: as :func:`refuse_unknown_options`; other than yes or no for an option that is either.
+    """
+    parser = calling_workflow().parser
+    config: dict[str, Any] = parser.get()
+    _read_words(config)
+    # Expressions see the words that were read, and not what was parsed before.
+    parser.parse(reset=True)
+    for file in _standalone(calling_workflow().config_root_path):
+        for name in set(file) & set(config):
+            value = config[name]
+            is_expression = isinstance(value, str) and value.startswith(("$", "@"))
+            if isinstance(file[name], bool) and not isinstance(value, bool) and not is_expression:
+                raise InputError(f"{name} {value!r}", "neither true nor false", "give one of the two")
+    refuse_unknown_options()
+
+
+def _read_words(config: Any) -> None:
+    """Replace the :data:`WORDS` among the values of a configuration, in place."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if isinstance(value, dict | list):
+            _read_words(value)
+        elif isinstance(value, str) and value.lower() in WORDS:
+            config[key] = WORDS[value.lower()]
 
 
 def refuse_unknown_options() -> None:
@@ -107,18 +142,18 @@ def _standalone(folder: Path) -> list[Mapping[str, Any]]:
 
 def references_in(config: Any) -> set[str]:
     """Ids of everything that some text in a configuration refers to."""
-    found: set[str] = set()
+    references: set[str] = set()
     if isinstance(config, str):
-        found |= set(ReferenceResolver.match_refs_pattern(config))
+        references |= set(ReferenceResolver.match_refs_pattern(config))
     elif isinstance(config, Mapping | list):
         for entry in config.values() if isinstance(config, Mapping) else config:
-            found |= references_in(entry)
-    return found
+            references |= references_in(entry)
+    return references
 
 
 def _is_read(entry: str, references: set[str]) -> bool:
     """Whether something refers to an entry or to a part of it."""
-    return any(found == entry or found.startswith(f"{entry}{SEPARATOR}") for found in references)
+    return any(name == entry or name.startswith(f"{entry}{SEPARATOR}") for name in references)
 
 
 def _components(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

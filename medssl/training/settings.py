@@ -1,10 +1,19 @@
-"""What a bundle's settings mean: the number of epochs, and who may choose the best checkpoint."""
+"""What a bundle's settings mean: schedules, devices, and who may choose the best checkpoint."""
 
-from collections.abc import Mapping
-from typing import Any, get_args
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from monai.transforms import Compose
 
 from medssl.common.errors import InputError, unknown_name
+from medssl.common.ranks import local_rank
 from medssl.common.run_folder import Selection
+from medssl.methods import SigmoidRamp
+
+Value = TypeVar("Value")
 
 
 def epochs(max_steps: int, steps_per_epoch: int) -> int:
@@ -23,18 +32,60 @@ def epochs(max_steps: int, steps_per_epoch: int) -> int:
     return max_steps // steps_per_epoch
 
 
-def switch(value: bool | str) -> bool:
-    """A yes or no from a config or a command line, where MONAI leaves ``true`` and ``false`` as text.
+def share_of_steps(max_steps: int, share: float) -> int:
+    """The number of steps that is a share of a training, to the nearest.
+
+    Args:
+        max_steps: steps of the training.
+        share: 0 for none of them; above 1 for more than the training has.
 
     Raises:
-        InputError: neither of them.
+        InputError: a share that is negative or no number.
     """
-    if isinstance(value, bool):
-        return value
-    answers = {"true": True, "false": False}
-    if str(value).lower() not in answers:
-        raise InputError(f"{value!r}", "neither true nor false", "give one of the two")
-    return answers[str(value).lower()]
+    if not isinstance(share, int | float) or not share >= 0:
+        raise InputError(f"share {share!r}", "is no share of max_steps", "give a number such as 0.1")
+    return round(share * max_steps)
+
+
+def ramp(max_steps: int, *, share: float, stairs: int) -> SigmoidRamp:
+    """A ramp over a share of a training, in so many stairs of equal length, at least a step each.
+
+    The published ramp is ``ramp(20_000, share=0.3, stairs=40)``: 6,000 updates in stairs of 150.
+
+    Raises:
+        InputError: as :func:`share_of_steps`; fewer than one stair.
+    """
+    if stairs < 1:
+        raise InputError(f"ramp_stairs={stairs}", "too few", "give 1 or more")
+    length = share_of_steps(max_steps, share)
+    return SigmoidRamp(length=length, interval=max(length // stairs, 1))
+
+
+def default_device() -> torch.device:
+    """The GPU, where there is one; with several processes each has its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank()) if "LOCAL_RANK" in os.environ else torch.device("cuda")
+
+
+def prediction_precision(amp: str) -> Literal["off", "bf16"]:
+    """The precision of predictions of a model trained with ``amp``: fp16 is for training alone."""
+    return "bf16" if amp == "bf16" else "off"
+
+
+def in_folder(folder: str | Path, name: str) -> str:
+    """The path of a file in a folder."""
+    return str(Path(folder) / name)
+
+
+def composed(transforms: Sequence[Any]) -> Compose:
+    """Transforms in their order; None among them (``_disabled_``) is left out."""
+    return Compose([transform for transform in transforms if transform is not None])
+
+
+def unchanged(value: Value) -> Value:
+    """The value itself: what a trainer's output needs no transform for."""
+    return value
 
 
 def selection_of(datalist: Mapping[str, Any], asked: str) -> Selection:

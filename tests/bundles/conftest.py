@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     "max_steps": 4,
     "steps_per_epoch": 2,
     "val_interval": 1,
-    "warmup": 1,
+    "warmup_share": 0.25,
     "cache_workers": 0,
     "amp": "off",
 }

@@ -15,9 +15,9 @@ from medssl.data import load_datalist
 
 from .conftest import BUNDLE, TINY, run
 
-FILES = ["train.yaml", "datasets/custom.yaml", "methods/tcseg.yaml"]
+FILES = ["train.yaml", "datasets/custom.yaml", "methods/tcseg_own.yaml"]
 OWN = {name: value for name, value in TINY.items() if name not in ("labeled", "validation", "test")}
-OWN |= {"max_steps": 2, "ramp_steps": 1, "ramp_interval": 1}
+OWN |= {"max_steps": 2, "ramp_share": 0.5, "ramp_stairs": 1}
 
 
 def entry(number, *, label=True):
@@ -143,11 +143,11 @@ def test_what_is_meant_trains(folder, tmp_path):
 
 
 def test_a_schedule_that_is_too_long_is_in_the_record(folder, tmp_path):
-    record = train(folder / "d.json", tmp_path / "run", ramp_steps=6000, ramp_interval=150, warmup=101)
+    record = train(folder / "d.json", tmp_path / "run", ramp_share=3, warmup_share=1.0)
     assert record["status"] == "finished"
     assert [line.split(":")[0] for line in record["warnings"]] == [
-        "ramp_steps=6000, ramp_interval=150",
-        "warmup=101",
+        "ramp of 6 steps",
+        "warmup=2",
     ]
 
 

@@ -18,6 +18,7 @@ from medssl.common.errors import find_input_error
 from medssl.data.preparing.phantom_set import write_phantoms
 from medssl.inference.checkpoints import load_checkpoint, load_network
 from medssl.networks import DualDecoderVNet, VNet
+from medssl.training import ramp, share_of_steps
 
 from .conftest import BUNDLE, CONFIGS, TINY, run, workflow
 
@@ -72,13 +73,9 @@ def test_training_leaves_a_complete_run(trained):
     assert record["selection"] == "validation"
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["patch_size"] == [32, 32, 16]
-    assert [transform["_target_"] for transform in config["preprocessing"]] == [
-        "medssl.data.LoadCased",
-        "NormalizeIntensityd",
-    ]
+    assert config["preprocessing"] == ["@load", {"_target_": "NormalizeIntensityd", "keys": "image"}]
     assert config["optimizer"]["lr"] == "@learning_rate"
-    assert config["method"] == "$methods.create(@method_name, @network_def, @method_options)"
-    assert config["lr_scheduler"]["power"] == 0.9
+    assert config["lr_scheduler"] == "@polynomial"
     assert " at 0x" not in (trained / "config.yaml").read_text()
     assert record["training_cases"] == ["phantom_000", "phantom_001"]
     steps = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
@@ -214,8 +211,11 @@ def test_overlays_hold_the_published_settings(dataset, patch, stride, labeled):
     config = {**base, **yaml.safe_load((CONFIGS / "datasets" / f"{dataset}.yaml").read_text())}
     assert (config["patch_size"], config["stride"], config["default_labeled"]) == (patch, stride, labeled)
     assert (config["max_steps"], config["learning_rate"], config["width"]) == (20000, 0.01, 16)
-    assert (config["momentum"], config["weight_decay"], config["dropout"]) == (0.9, 1e-4, 0.5)
-    assert (config["ramp_steps"], config["ramp_interval"]) == (6000, 150)
+    optimizer = config["optimizer"]
+    assert (optimizer["momentum"], optimizer["weight_decay"], config["dropout"]) == (0.9, 1e-4, 0.5)
+    published = ramp(config["max_steps"], share=config["ramp_share"], stairs=config["ramp_stairs"])
+    assert (published.length, published.interval) == (6000, 150)
+    assert share_of_steps(config["max_steps"], config["warmup_share"]) == 100
     assert (config["labeled_per_batch"], config["unlabeled_per_batch"]) == (2, 2)
 
 

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from medssl.methods import SigmoidRamp
+from medssl.training import ramp as ramp_of_share
 
 
 def test_reference_ramp_takes_its_published_values():
@@ -49,5 +50,5 @@ def test_a_ramp_longer_than_the_training_is_warned_of_with_one_that_fits(ramp, s
     warning = ramp.warning(steps)
     assert f"after {steps} steps" in warning
     assert f"have {share} of their weight" in warning
-    length, interval = (int(n) for n in re.findall(r"--ramp_\w+ (\d+)", warning))
-    assert SigmoidRamp(ramp.weight, length, interval).warning(steps) is None
+    (remedy,) = re.findall(r"--ramp_share ([\d.]+)", warning)
+    assert ramp_of_share(steps, share=float(remedy), stairs=40).warning(steps) is None

@@ -382,11 +382,11 @@ def test_the_supervised_method_has_none(batch):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ["ramp_steps=6000", "warmup=100"]),
+        ({}, ["ramp of 6000 steps", "warmup=100"]),
         ({"ramp": SigmoidRamp(1.0, 15)}, ["warmup=100"]),
         ({"ramp": SigmoidRamp(1.0, 15), "warmup": 5}, []),
         ({"spaces": ["image"]}, ["warmup=100"]),  # the published code does not ramp the mixing up
-        ({"spaces": ["probability"]}, ["ramp_steps=6000"]),
+        ({"spaces": ["probability"]}, ["ramp of 6000 steps"]),
         ({"spaces": []}, []),
         ({"preset": "paper"}, []),
     ],

@@ -1,7 +1,15 @@
 import pytest
 
 from medssl.common.errors import InputError
-from medssl.training.settings import epochs, evaluation_cases, selection_of, switch, validation_cases
+from medssl.training.settings import (
+    epochs,
+    evaluation_cases,
+    prediction_precision,
+    ramp,
+    selection_of,
+    share_of_steps,
+    validation_cases,
+)
 
 DATALIST = {
     "validation": [{"case": "v", "image": "v.nii", "label": "vl.nii"}],
@@ -15,10 +23,30 @@ def test_epochs_divide_the_steps_or_the_nearest_is_named():
         epochs(610, 50)
 
 
-def test_switch_takes_what_a_command_line_gives():
-    assert [switch(v) for v in (True, False, "true", "false", "True")] == [True, False, True, False, True]
-    with pytest.raises(InputError, match="neither true nor false"):
-        switch("maybe")
+def test_the_published_schedule_is_a_share_of_the_published_steps():
+    published = ramp(20_000, share=0.3, stairs=40)
+    assert (published.length, published.interval) == (6000, 150)
+    assert share_of_steps(20_000, 0.005) == 100
+
+
+@pytest.mark.parametrize("max_steps", [1, 7, 40, 400, 20_000])
+def test_a_schedule_fits_any_training(max_steps):
+    short = ramp(max_steps, share=0.3, stairs=40)
+    assert short.warning(max_steps) is None
+    assert short(max_steps) == 1
+    assert 0 <= share_of_steps(max_steps, 0.1) < max_steps
+
+
+@pytest.mark.parametrize("share", [-0.1, float("nan"), "much"])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(InputError, match="is no share of max_steps"):
+        share_of_steps(100, share)
+    with pytest.raises(InputError, match="ramp_stairs=0"):
+        ramp(100, share=0.3, stairs=0)
+
+
+def test_predictions_of_a_model_trained_with_a_gradient_scaler_are_in_float32():
+    assert [prediction_precision(amp) for amp in ("off", "bf16", "fp16")] == ["off", "bf16", "off"]
 
 
 def test_only_an_oracle_looks_at_test_cases():

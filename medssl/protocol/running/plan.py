@@ -9,14 +9,15 @@ from typing import Any
 
 import yaml
 
+from medssl.common.bundles import EVALUATE, TRAIN, Bundle, find_bundle
 from medssl.common.errors import InputError, unknown_name
+from medssl.common.resources import resource_folder
 from medssl.common.run_folder import RunFolder
 from medssl.data import load_datalist
 
 KEYS = ("name", "about", "bundle", "datasets", "methods", "overrides", "seeds", "settings", "minutes")
 PART_KEYS = ("files", "settings", "minutes")
 DATASET_KEYS = (*PART_KEYS, "labeled", "datalist")
-TRAIN, EVALUATE = "train.yaml", "evaluate.yaml"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class PlannedRun:
     Attributes:
         folder: the run's folder; its name tells data set, setting, labelled count and seed.
         bundle: folder of the MONAI bundle.
-        files: config files of the data set and the method, relative to the bundle's ``configs``.
+        files: config files of the data set and the method, relative to the bundle's ``configs``; absolute where
+            they are not of the bundle.
         settings: what overrides them, by the bundle's ids (``a::b`` for a nested one).
         setting: the row of the table that the run belongs to.
         dataset: name of the data set in the protocol file.
@@ -103,16 +105,22 @@ class Protocol:
 def read_protocol(path: str | Path) -> Protocol:
     """Read a protocol file.
 
+    Args:
+        path: the file, or the name of one that comes with the package, such as ``la``.
+
     Raises:
         InputError: missing, not YAML, an unknown key, an overlay that the bundle has not, a datalist that
             cannot be read, or nothing to run.
     """
     path = Path(path)
+    packaged = resource_folder("protocols") / f"{path}.yaml"
+    if not path.exists() and packaged.is_file():
+        path = packaged
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(
-            path, "no such protocol file", "name one, such as scripts/protocols/la.yaml"
+            path, "no such protocol file", f"give a file, or one of {', '.join(protocol_names())}"
         ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         fault = " ".join(str(error).split())
@@ -120,11 +128,10 @@ def read_protocol(path: str | Path) -> Protocol:
     if not isinstance(content, dict):
         raise InputError(path, "not a protocol", "see docs/protocol.md for its keys")
     _refuse_unknown(path, content, KEYS)
-    bundle = (path.parent / str(content.get("bundle", ""))).resolve()
-    if not (bundle / "configs" / TRAIN).is_file():
-        raise InputError(
-            path, f"bundle {bundle} has no configs/{TRAIN}", "name a bundle, from this file's folder"
-        )
+    try:
+        bundle = find_bundle(str(content.get("bundle", "tcseg")), beside=path.parent)
+    except InputError as error:
+        raise InputError(path, f"{error.where}: {error.fault}", error.remedy) from error
     parts: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in ("datasets", "methods"):
         named = content.get(kind)
@@ -145,7 +152,7 @@ def read_protocol(path: str | Path) -> Protocol:
     return Protocol(
         path=path,
         name=str(content.get("name", path.stem)),
-        bundle=bundle,
+        bundle=bundle.path,
         datasets=parts["datasets"],
         methods=parts["methods"],
         overrides={str(name): override for name, override in overrides.items()},
@@ -223,13 +230,22 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
-def _part(path: Path, bundle: Path, kind: str, name: Any, content: Any) -> dict[str, Any]:
+def protocol_names() -> list[str]:
+    """Names of the protocols that come with the package."""
+    return sorted(path.stem for path in resource_folder("protocols").glob("*.yaml"))
+
+
+def _part(path: Path, bundle: Bundle, kind: str, name: Any, content: Any) -> dict[str, Any]:
     part = _mapping(path, f"{kind}: {name}", content)
     _refuse_unknown(path, part, DATASET_KEYS if kind == "datasets" else PART_KEYS)
-    files = part.get("files") or []
-    for file in files:
-        if not (bundle / "configs" / file).is_file():
-            raise InputError(path, f"{name}: the bundle has no configs/{file}", "name one of its overlays")
+    files = []
+    for file in part.get("files") or []:
+        own = path.parent / file
+        in_bundle = (bundle.path / "configs" / file).is_file()
+        if not in_bundle and not own.is_file():
+            fault = f"{name}: the bundle has no configs/{file}, and there is no {own}"
+            raise InputError(path, fault, "name one of its overlays, or a file from here")
+        files.append(str(file) if in_bundle else str(own.absolute()))
     labeled = part.get("labeled") or []
     datalist = None
     if part.get("datalist") is not None:

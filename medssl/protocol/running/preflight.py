@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from monai.bundle import ConfigParser
 from monai.bundle.utils import ID_SEP_KEY
 
+from medssl.common.bundles import EVALUATE, TRAIN, read_config
 from medssl.common.errors import InputError, find_input_error, unknown_name
-from medssl.protocol.running.plan import EVALUATE, TRAIN, PlannedRun
+from medssl.protocol.running.plan import PlannedRun
 from medssl.training.settings import evaluation_cases
 
 CHECKS = ("checked", "method")
@@ -56,15 +56,7 @@ def _check(run: PlannedRun) -> None:
 def _read(run: PlannedRun) -> ConfigParser:
     """The training's configs, merged, without the run's own settings."""
     for name in (TRAIN, *run.files, EVALUATE):
-        path = run.bundle / "configs" / name
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(
-                path, f"cannot be read ({' '.join(str(error).split())})", "correct it"
-            ) from error
-        if not isinstance(content, dict):
-            raise InputError(path, "is no mapping of settings", "write NAME: VALUE lines")
+        read_config(run.bundle / "configs" / name)
     parser = ConfigParser()
     parser.read_config([str(run.bundle / "configs" / name) for name in (TRAIN, *run.files)])
     parser["bundle_root"] = str(run.bundle)
@@ -73,7 +65,7 @@ def _read(run: PlannedRun) -> ConfigParser:
 
 def _refuse_unknown_settings(run: PlannedRun, parser: ConfigParser) -> None:
     """A setting must name something of a config, or stand in a mapping of one: there it may be new."""
-    evaluation = yaml.safe_load((run.bundle / "configs" / EVALUATE).read_text(encoding="utf-8"))
+    evaluation = read_config(run.bundle / "configs" / EVALUATE)
     known = {*parser.config, *evaluation}
     for name in run.settings:
         first, *inner = str(name).split(ID_SEP_KEY)

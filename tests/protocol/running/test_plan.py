@@ -75,7 +75,8 @@ def test_later_settings_win_and_the_file_holds_them_all(tmp_path):
         ({"methods": {"a": {"labeled": [3]}}}, "no such name"),
         ({"methods": {"a": ["methods/tcseg.yaml"]}}, "no mapping"),
         ({"datasets": {"phantom": {"files": []}}}, "names no labelled count"),
-        ({"bundle": "elsewhere"}, "has no configs/train.yaml"),
+        ({"bundle": "tcsegg"}, "bundle 'tcsegg': no such name; did you mean 'tcseg'"),
+        ({"bundle": "../elsewhere"}, "bundle has no configs/train.yaml"),
         ({"settings": [1]}, "no mapping"),
         ({"overrides": {"a": 3}}, "no mapping"),
     ],
@@ -145,3 +146,22 @@ def test_the_phantom_protocol_holds_the_settings_of_the_ablations():
 )
 def test_slugs(text, expected):
     assert slug(text) == expected
+
+
+def test_bundle_and_protocols_of_the_package_are_found_by_name(tmp_path):
+    for path in PROTOCOLS:
+        protocol = read_protocol(path.stem)
+        assert (protocol.path, protocol.bundle) == (path, BUNDLE)
+    assert read_protocol(write(tmp_path, bundle=None)).bundle == BUNDLE
+
+
+def test_an_overlay_of_ones_own_lies_beside_the_protocol_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 3\n")
+    methods = {"mine": {"files": ["methods/tcseg.yaml", "mine.yaml"]}}
+    (run, *_) = plan_runs(
+        read_protocol(write(tmp_path, methods=methods)), tmp_path, dataset_dirs={"phantom": "x"}
+    )
+    assert run.training_files[2:4] == [
+        str(BUNDLE / "configs/methods/tcseg.yaml"),
+        str(tmp_path / "mine.yaml"),
+    ]

@@ -1,0 +1,47 @@
+"""``medssl evaluate``: the scores of a run."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from medssl.commands.words import add_words, split_words, take_flag
+from medssl.common.bundles import EVALUATE, bundle_of_run, refuse_unread
+from medssl.common.errors import InputError
+from medssl.common.run_folder import RunFolder
+
+HELP = """usage: medssl evaluate RUN [--option value ...]
+
+Score best.pt and last.pt of a run, case by case, into RUN/cases_best.csv and RUN/cases_last.csv.
+
+  RUN             folder of a run
+  --bundle NAME   bundle, by name or folder (default: the run's)
+  --option value  any option of the bundle's configs/evaluate.yaml: --evaluate_on validation --unit voxel
+                  --overwrite; the --stride of the windows; where the data lie now: --dataset_dir DATA,
+                  --datalist_file d.json"""
+
+
+def add_evaluate(commands: Any) -> None:
+    """``medssl evaluate``."""
+    add_words(commands, "evaluate", summary="score a run: medssl evaluate RUN", run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    names, options = split_words(arguments.words)
+    if take_flag(options, "help"):
+        print(HELP)
+        return 0
+    if len(names) != 1:
+        raise InputError("medssl evaluate", "needs the folder of a run", "such as: medssl evaluate RUN")
+    run = RunFolder(Path(names[0]).expanduser().absolute())
+    run.read()
+    bundle = bundle_of_run(run.settings(), options.pop("bundle", None))
+    refuse_unread(options, [run.config, bundle.config(EVALUATE)])
+
+    from medssl.evaluation.score_run import score_run
+    from medssl.evaluation.trained import score_table
+
+    print(score_table(score_run(run, bundle, options)))
+    folder = shlex.quote(str(run.path))
+    print(f"all scores in {folder}/cases_*.csv\nnext: medssl predict {folder} SCANS OUT")
+    return 0

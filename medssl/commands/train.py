@@ -1,0 +1,52 @@
+"""``medssl train``: a training of a bundle in one short line."""
+
+import argparse
+import shlex
+from typing import Any
+
+from medssl.commands.words import add_words, split_words, take_flag
+from medssl.common.bundles import find_bundle, monai_command, refuse_unread, training_files
+from medssl.common.errors import InputError
+
+HELP = """usage: medssl train DATASET METHOD [--option value ...]
+
+Train a model, best in a folder of its own: --run-dir RUN (default runs/... here).
+
+  DATASET         {datasets};
+                  a datalist (d.json); or an overlay of your own (mine.yaml)
+  METHOD          {methods}; or an overlay of your own
+  --network NAME  {networks}; or an overlay of your own
+  --bundle NAME   bundle, by name or folder (default tcseg); medssl bundle copies one
+  --dry-run       print the line for MONAI and the config files, and train nothing
+  --option value  any option of the bundle's configs/train.yaml: --dataset_dir DATA --labeled 8 --seed 1
+                  --max_steps 2000 --resume; or a part of it: --optimizer::nesterov true"""
+
+
+def add_train(commands: Any) -> None:
+    """``medssl train``."""
+    add_words(commands, "train", summary="train a model: medssl train DATASET METHOD", run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    names, options = split_words(arguments.words)
+    bundle = find_bundle(options.pop("bundle", "tcseg"))
+    if take_flag(options, "help"):
+        kinds = ("datasets", "methods", "networks")
+        print(HELP.format(**{kind: ", ".join(bundle.overlays(kind)) for kind in kinds}))
+        return 0
+    if len(names) != 2:
+        raise InputError("medssl train", "needs DATASET and METHOD", "such as: medssl train d.json tcseg_own")
+    dataset, method = names
+    files, settings = training_files(bundle, dataset, method, options.pop("network", None))
+    dry_run = take_flag(options, "dry_run")
+    refuse_unread(options, files)
+    settings = {"bundle_root": str(bundle.path), **settings, **options}
+    if dry_run:
+        print(monai_command(files, settings))
+        return 0
+    from medssl.training.workflow import run_workflow
+
+    workflow, _ = run_workflow(files, settings)
+    folder = shlex.quote(str(workflow.parser.get_parsed_content("run_dir")))
+    print(f"trained in {folder}\nnext: medssl evaluate {folder}")
+    return 0

@@ -1,0 +1,187 @@
+"""What a bundle offers, read as text: its config files by name, and the options that they have."""
+
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from medssl.common.errors import InputError, unknown_name
+from medssl.common.resources import resource_folder
+
+TRAIN, EVALUATE = "train.yaml", "evaluate.yaml"
+KINDS = {"datasets": "data set", "methods": "method", "networks": "network"}
+"""Folders of overlays, and what one of them is."""
+
+# Sections that MONAI runs and nobody sets.
+_SECTIONS = ("imports", "initialize", "run", "finalize")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder with the config files of a MONAI bundle.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    def config(self, name: str) -> Path:
+        """A config file by its name below ``configs``, such as ``"datasets/la.yaml"``.
+
+        Raises:
+            InputError: the bundle has none.
+        """
+        path = self.path / "configs" / name
+        if not path.is_file():
+            raise InputError(self.path, f"the bundle has no configs/{name}", "name one of its files")
+        return path
+
+    def overlays(self, kind: str) -> list[str]:
+        """Names of the overlays of a kind (:data:`KINDS`)."""
+        return sorted(path.stem for path in (self.path / "configs" / kind).glob("*.yaml"))
+
+    def overlay(self, kind: str, name: str) -> Path:
+        """An overlay by its name in the bundle, or a file of the user's by its path.
+
+        Raises:
+            InputError: neither; the nearest name is suggested.
+        """
+        if Path(name).suffix in (".yaml", ".yml"):
+            if not Path(name).is_file():
+                raise InputError(name, "no such file", f"name a file, or one of {self._listed(kind)}")
+            return Path(name).absolute()
+        if name not in self.overlays(kind):
+            raise unknown_name(KINDS[kind], name, self.overlays(kind))
+        return self.config(f"{kind}/{name}.yaml")
+
+    def _listed(self, kind: str) -> str:
+        return ", ".join(self.overlays(kind))
+
+
+def bundle_names() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(path.parents[1].name for path in resource_folder("bundles").glob(f"*/configs/{TRAIN}"))
+
+
+def find_bundle(name: str | Path, *, beside: Path | None = None) -> Bundle:
+    """The bundle of that name in the package, or in the folder of that path.
+
+    Args:
+        name: name, or path of a folder.
+        beside: folder from which a relative path starts; by default the current one.
+
+    Raises:
+        InputError: neither.
+    """
+    if str(name) in bundle_names():
+        return Bundle(resource_folder("bundles") / str(name))
+    folder = ((beside or Path.cwd()) / Path(name).expanduser()).resolve()
+    if (folder / "configs" / TRAIN).is_file():
+        return Bundle(folder)
+    if folder.is_dir() or "/" in str(name):
+        raise InputError(folder, f"bundle has no configs/{TRAIN}", "name a bundle, or its folder")
+    raise unknown_name("bundle", str(name), bundle_names())
+
+
+def bundle_of_run(settings: Mapping[str, Any], name: str | None = None) -> Bundle:
+    """The bundle that a run was trained with, or the package's where that has gone.
+
+    Args:
+        settings: of the run (``config.yaml``).
+        name: name or path of another one.
+
+    Raises:
+        InputError: no bundle of that name.
+    """
+    if name is not None:
+        return find_bundle(name)
+    trained_with = Path(str(settings.get("bundle_root", "")))
+    if (trained_with / "configs" / EVALUATE).is_file():
+        return Bundle(trained_with.resolve())
+    return find_bundle("tcseg")
+
+
+def copy_bundle(name: str, out: str | Path) -> None:
+    """Copy a bundle to a folder of one's own.
+
+    Raises:
+        InputError: no such bundle; something is at ``out`` already.
+    """
+    source, target = find_bundle(name).path, Path(out).absolute()
+    if target.exists():
+        raise InputError(target, "exists already", "choose another folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".tmp-") as temporary:
+        copied = shutil.copytree(source, Path(temporary) / target.name)
+        copied.rename(target)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The settings of a config file, unevaluated.
+
+    Raises:
+        InputError: missing, no YAML, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "correct it") from error
+    if not isinstance(content, dict):
+        raise InputError(path, "is no mapping of settings", "write NAME: VALUE lines")
+    return content
+
+
+def refuse_unread(options: Iterable[str], files: Sequence[str | Path]) -> None:
+    """Refuse an option whose first part (``a`` of ``a::b``) no config file has.
+
+    Looks at text alone, so that a misspelt option is refused at once. What the parts of a configuration take
+    is known when they are imported, and looked at then.
+
+    Args:
+        options: names of options.
+        files: config files.
+
+    Raises:
+        InputError: the first such option, with the nearest name.
+    """
+    keys = {key.lstrip("+").split("::")[0] for file in files for key in map(str, read_config(file))}
+    known = keys - set(_SECTIONS)
+    for option in options:
+        if option.split("::")[0] not in known:
+            raise unknown_name("option", option, known)
+
+
+def training_files(
+    bundle: Bundle, dataset: str, method: str, network: str | None = None
+) -> tuple[list[Path], dict[str, str]]:
+    """The config files of a training, and the settings that its data set brings.
+
+    Args:
+        bundle: the bundle.
+        dataset: overlay by name or path, or a datalist (``d.json``), which is trained as ``custom``.
+        method: overlay by name or path.
+        network: likewise; None for the method's.
+
+    Raises:
+        InputError: one of them is neither.
+    """
+    settings = {}
+    if Path(dataset).suffix.lower() == ".json":
+        if not Path(dataset).is_file():
+            raise InputError(dataset, "no such datalist", "medssl datalist writes one")
+        dataset, settings = "custom", {"datalist_file": str(Path(dataset).absolute())}
+    chosen = [("datasets", dataset), ("methods", method), *([("networks", network)] if network else [])]
+    return [bundle.config(TRAIN), *(bundle.overlay(kind, name) for kind, name in chosen)], settings
+
+
+def monai_command(files: Sequence[str | Path], settings: Mapping[str, Any]) -> str:
+    """The same run as a command line of MONAI's, quoted for a shell."""
+    names = "[" + ",".join(repr(str(file)) for file in files) + "]"
+    words = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    return f'python -m monai.bundle run --config_file "{names}" {shlex.join(words)}'

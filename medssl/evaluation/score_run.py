@@ -1,0 +1,40 @@
+"""A run scored in this process, whichever version trained it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from medssl.common.bundles import EVALUATE, TRAIN, Bundle
+from medssl.common.run_folder import RunFolder
+from medssl.evaluation.earlier_runs import configuration_of, is_of_this_version
+from medssl.evaluation.case_metrics import Row
+from medssl.training.workflow import run_workflow
+
+
+def score_run(run: RunFolder, bundle: Bundle, options: Mapping[str, str]) -> dict[str, list[Row]]:
+    """Score the checkpoints of a run with a bundle's ``evaluate.yaml`` over the run's own configuration.
+
+    Args:
+        run: the run.
+        bundle: whose ``evaluate.yaml`` it is.
+        options: what ``evaluate.yaml`` lets a scoring choose, as text from a command line.
+
+    Returns:
+        Rows by checkpoint, as :func:`medssl.evaluation.evaluate_run`.
+
+    Raises:
+        InputError: as :func:`medssl.evaluation.evaluate_run`, or settings other than the run's.
+    """
+    settings = {"bundle_root": str(bundle.path), "run_dir": str(run.path), **options}
+    with TemporaryDirectory() as folder:
+        config = run.config
+        if not is_of_this_version(run.settings()):
+            config = Path(folder) / run.config.name
+            upgraded: dict[str, Any] = configuration_of(run, bundle.config(TRAIN))
+            config.write_text(yaml.safe_dump(upgraded, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        _, (scores,) = run_workflow([config, bundle.config(EVALUATE)], settings, beside=run.path)
+    result: dict[str, list[Row]] = scores
+    return result

@@ -1,0 +1,34 @@
+"""A bundle's config files run in this process, as ``python -m monai.bundle run`` does in one of its own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigWorkflow
+
+
+def run_workflow(
+    files: Sequence[str | Path], settings: Mapping[str, str], *, beside: Path | None = None
+) -> tuple[ConfigWorkflow, list[Any]]:
+    """Initialise, run and finalise the workflow of config files.
+
+    Args:
+        files: config files, later ones over earlier ones.
+        settings: over all files, as text from a command line; read as MONAI's command reads them.
+        beside: folder with ``metadata.json`` and ``logging.conf``; by default that of the first file.
+
+    Returns:
+        The workflow, and what the expressions of its ``run`` gave.
+    """
+    folder = beside or Path(files[0]).parent
+    workflow = ConfigWorkflow(
+        config_file=[str(file) for file in files],
+        meta_file=str(folder / "metadata.json"),
+        logging_file=str(folder / "logging.conf") if (folder / "logging.conf").is_file() else False,
+        **{name: DefaultParseValue(value) for name, value in settings.items()},
+    )
+    workflow.initialize()
+    results = workflow.run()
+    workflow.finalize()
+    return workflow, results
