@@ -19,14 +19,10 @@ fi
 dataset=$1 dataset_dir=$2 labeled=$3 method=$4 runs=$5
 shift 5
 python=${PYTHON:-python}
-# sbatch runs a copy of this file; the repository is then where the job was handed in.
-root=${SLURM_SUBMIT_DIR:-$(cd "$(dirname "$0")/.." && pwd)}
-bundle=$root/bundles/tcseg
-train="'$bundle/configs/train.yaml','$bundle/configs/datasets/$dataset.yaml','$bundle/configs/methods/$method.yaml'"
 
 for seed in ${SLURM_ARRAY_TASK_ID:-${SEEDS:-1 2 3 4 5}}; do
   run=$runs/$dataset-$method-labeled$labeled-seed$seed
-  common=(--bundle_root "$bundle" --dataset_dir "$dataset_dir" --run_dir "$run" "$@")
-  "$python" -m monai.bundle run "${common[@]}" --config_file "[$train]" --labeled "$labeled" --seed "$seed" --resume true
-  "$python" -m monai.bundle run "${common[@]}" --config_file "['$run/config.yaml','$bundle/configs/evaluate.yaml']" --overwrite true
+  "$python" -m medssl train "$dataset" "$method" --dataset_dir "$dataset_dir" --labeled "$labeled" --seed "$seed" \
+    --run_dir "$run" "$@" --resume
+  "$python" -m medssl evaluate "$run" --overwrite
 done

@@ -40,9 +40,12 @@ def place(command: str, folder: Path) -> list[str]:
     """The command with its capital names, and d.json, as files of a folder; one small run of a protocol."""
     if "protocol run" in command:
         command += TINY_PROTOCOL
+    if command.startswith("medssl train"):
+        command += f" {TINY_TRAINING}"
     for name in (
         "DATA",
         "RUN",
+        "RUN2",
         "RUNS",
         "PHANTOMS",
         "SCANS",
@@ -67,7 +70,7 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "LABELS")
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "CORRECTED")
     commands = commands_of((ROOT / "README.md").read_text())
-    assert len(commands) == 10
+    assert len(commands) == 11
     for command in commands:
         arguments = place(command, tmp_path)
         if arguments[0] == "medssl":
@@ -84,7 +87,7 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     run = {p.name for p in (tmp_path / "RUN").iterdir()}
     assert {"best.pt", "last.pt", "run.json", "config.yaml", "log.jsonl"} <= run
     assert {"cases_best.csv", "cases_last.csv"} <= run
-    assert len(list((tmp_path / "OUT").glob("*_seg.nii.gz"))) == 12
+    assert len(list((tmp_path / "REVIEW").glob("*_seg.nii.gz"))) == 12
     assert (tmp_path / "REVIEW" / "triage.csv").is_file()
     assert (tmp_path / "COMPARISON" / "index.html").is_file()
     # The guides' commands need what the README's have made; public data sets are not here.

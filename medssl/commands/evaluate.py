@@ -8,7 +8,6 @@ from typing import Any
 from medssl.commands.words import add_words, split_words, take_flag
 from medssl.common.bundles import EVALUATE, bundle_of_run, refuse_unread
 from medssl.common.errors import InputError
-from medssl.common.run_folder import RunFolder
 
 HELP = """usage: medssl evaluate RUN [--option value ...]
 
@@ -33,6 +32,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return 0
     if len(names) != 1:
         raise InputError("medssl evaluate", "needs the folder of a run", "such as: medssl evaluate RUN")
+    from medssl.common.run_folder import RunFolder
+
     run = RunFolder(Path(names[0]).expanduser().absolute())
     run.read()
     bundle = bundle_of_run(run.settings(), options.pop("bundle", None))

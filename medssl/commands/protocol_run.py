@@ -22,7 +22,7 @@ def add_run(commands: Any) -> None:
         description="Trains and scores data sets x methods x overrides x labelled counts x seeds. "
         "Exit status 0 where every run is finished, 1 where one failed.",
     )
-    parser.add_argument("file", help="protocol file, such as scripts/protocols/la.yaml")
+    parser.add_argument("file", help="protocol file, or a name of the package: la, phantom, ...")
     parser.add_argument("--runs", help="folder of the runs (default runs/NAME)")
     parser.add_argument(
         "--dataset-dir",

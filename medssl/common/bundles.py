@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from medssl.common.errors import InputError, unknown_name
 from medssl.common.resources import resource_folder
 
@@ -128,6 +126,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: missing, no YAML, or no mapping.
     """
+    import yaml  # late: half of what a command's --help takes
+
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

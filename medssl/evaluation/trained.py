@@ -55,16 +55,16 @@ def require_trained_settings(run_dir: str | Path) -> None:
             "was written by an earlier version, and is no config file of this one",
             f"score the run with: medssl evaluate {run.path}",
         )
-    whole = is_of_this_version(trained)
+    same_parts = is_of_this_version(trained)
     for name, value in trained.items():
         if name in (*FREE_IN_SCORING, *_PARTS_OF_THE_SCORING):
             continue
-        if not whole and not (name in asked and is_value(asked[name]) and is_value(value)):
+        if not same_parts and not (name in asked and is_value(asked[name]) and is_value(value)):
             continue  # a part, or a setting that there is no more
         difference = first_difference(name, asked.get(name), value)
         if difference is not None:
             remedy = "give the run's settings" + (
-                f": {run.config} is a config file of them all" if whole else ""
+                f": {run.config} is a config file of them all" if same_parts else ""
             )
             raise InputError(run.path, f"was trained otherwise: {difference}", remedy)
 

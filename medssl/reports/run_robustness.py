@@ -33,8 +33,8 @@ def write_run_robustness(
 ) -> str:
     """Score a checkpoint on corrupted scans, and write the tables and the figure beside it.
 
-    They go to ``robustness_last`` in the run's folder, or ``robustness_best_validation`` and so on, with a file a
-    cell, so that an evaluation that was cut goes on.
+    They go to ``robustness_last`` in the run's folder, or ``robustness_best_validation`` and so on, with a
+    file a cell, so that an evaluation that was cut goes on.
 
     Args:
         run_dir: the run's folder.

@@ -67,29 +67,29 @@ def calling_workflow() -> ConfigWorkflow:
     return calling(ConfigWorkflow)
 
 
-def first_difference(name: str, asked: Any, found: Any) -> str | None:
+def first_difference(name: str, asked: Any, recorded: Any) -> str | None:
     """Where two plain values first differ, with both values; None if they are equal."""
-    if isinstance(asked, Mapping) and isinstance(found, Mapping):
-        keys = [*asked, *(key for key in found if key not in asked)]
-        pairs = [(f"{name}::{key}", asked.get(key), found.get(key)) for key in keys]
-    elif _components(asked) and _components(found):
-        count = max(len(asked), len(found))
-        padded = ([*values, *[None] * (count - len(values))] for values in (asked, found))
+    if isinstance(asked, Mapping) and isinstance(recorded, Mapping):
+        keys = [*asked, *(key for key in recorded if key not in asked)]
+        pairs = [(f"{name}::{key}", asked.get(key), recorded.get(key)) for key in keys]
+    elif _holds_mappings(asked) and _holds_mappings(recorded):
+        count = max(len(asked), len(recorded))
+        padded = ([*values, *[None] * (count - len(values))] for values in (asked, recorded))
         pairs = [(f"{name}::{n}", *pair) for n, pair in enumerate(zip(*padded, strict=True))]
     else:
-        same = asked == found or _switch(asked) == _switch(found)
-        return None if same else f"{name} is {_short(found)} there and {_short(asked)} here"
+        same = asked == recorded or _yes_or_no(asked) == _yes_or_no(recorded)
+        return None if same else f"{name} is {_short(recorded)} there and {_short(asked)} here"
     differences: Iterator[str | None] = (first_difference(*pair) for pair in pairs)
     return next((difference for difference in differences if difference is not None), None)
 
 
-def _components(value: Any) -> bool:
+def _holds_mappings(value: Any) -> bool:
     """Whether it is a list of mappings, such as transforms, and not one value of several numbers."""
     return isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value)
 
 
-def _switch(value: Any) -> Any:
-    """MONAI's command line leaves ``true`` and ``false`` as text."""
+def _yes_or_no(value: Any) -> Any:
+    """A bool where a configuration of an earlier version has ``true`` or ``false`` as text."""
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 

@@ -32,8 +32,8 @@ WORDS = {"true": True, "false": False, "null": None}
 def read_options() -> None:
     """Read yes, no and nothing where a command line left their words, and refuse options that nobody reads.
 
-    To be called by an expression of the configuration, before anything is made of it. From here on, and in the
-    ``config.yaml`` of a run, ``true``, ``false`` and ``null`` are what YAML takes them for.
+    To be called by an expression of the configuration, before anything is made of it. From here on, and in
+    the ``config.yaml`` of a run, ``true``, ``false`` and ``null`` are what YAML takes them for.
 
     Raises:
         InputError: as :func:`refuse_unknown_options`; other than yes or no for an option that is either.

@@ -1,5 +1,6 @@
 """A bundle's config files run in this process, as ``python -m monai.bundle run`` does in one of its own."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ def run_workflow(
         The workflow, and what the expressions of its ``run`` gave.
     """
     folder = beside or Path(files[0]).parent
+    # It warns of overlays that lie elsewhere, which is what overlays are for.
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],
         meta_file=str(folder / "metadata.json"),

@@ -99,7 +99,7 @@ def test_overlays_of_ones_own_and_a_datalist_work_from_any_folder(phantoms, desk
 
 
 def test_a_run_of_an_earlier_version_is_scored_by_the_short_line(trained, desk, capsys):
-    """What tells it from one of today is that its configuration has other parts; the settings are the same."""
+    """Its configuration has other parts; the settings are the same."""
     old = shutil.copytree(trained, desk / "old", ignore=shutil.ignore_patterns("cases_*", "reliability_*"))
     config = yaml.safe_load((old / "config.yaml").read_text())
     for name in ("cases", "load", "resample", "predictor", "deployed", "ramp_share", "warmup_share"):

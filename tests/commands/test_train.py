@@ -1,4 +1,4 @@
-"""What ``medssl train``, ``evaluate`` and ``bundle`` make of their words; the trainings are in tests/bundles."""
+"""What ``medssl train``, ``evaluate`` and ``bundle`` make of words; the trainings are in tests/bundles."""
 
 import subprocess
 import sys
@@ -79,7 +79,10 @@ def test_nothing_large_is_imported_before_the_words_are_known_to_be_good(words):
 
 def test_a_dry_run_prints_monais_command(empty, capsys):
     (empty / "mine.yaml").write_text("seed: 3\n")
-    assert main("train mine.yaml tcseg --dataset_dir data --network segresnet --dry-run".split()) == 0
+    assert (
+        main(["train", "mine.yaml", "tcseg", "--dataset_dir", "data", "--network", "segresnet", "--dry-run"])
+        == 0
+    )
     files = [CONFIGS / "train.yaml", empty / "mine.yaml", CONFIGS / "methods/tcseg.yaml"]
     files.append(CONFIGS / "networks/segresnet.yaml")
     names = ",".join(f"'{file}'" for file in files)

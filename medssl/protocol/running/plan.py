@@ -27,8 +27,8 @@ class PlannedRun:
     Attributes:
         folder: the run's folder; its name tells data set, setting, labelled count and seed.
         bundle: folder of the MONAI bundle.
-        files: config files of the data set and the method, relative to the bundle's ``configs``; absolute where
-            they are not of the bundle.
+        files: config files of the data set and the method, relative to the bundle's ``configs``; absolute
+            where they are not of the bundle.
         settings: what overrides them, by the bundle's ids (``a::b`` for a nested one).
         setting: the row of the table that the run belongs to.
         dataset: name of the data set in the protocol file.
