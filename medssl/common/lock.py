@@ -36,9 +36,9 @@ def take(folder: Path, *, shared: bool = False) -> int | None:
         shared: others may hold the folder at the same time if they ask for no more than that, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parents = _inherited(folder)
-    if parents is not None:
-        return os.dup(parents)
+    inherited = _inherited(folder)
+    if inherited is not None:
+        return os.dup(inherited)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     if fcntl is None:
         return descriptor
@@ -63,13 +63,35 @@ def hold(folder: Path, *, shared: bool = False) -> Iterator[int | None]:
             os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether somebody holds a folder alone; nothing is written, and what cannot be known is taken for true.
+
+    The folder is locked, shared, for the moment that the question takes.
+    """
+    if fcntl is None:
+        return True
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _inherited(folder: Path) -> int | None:
     """The descriptor of this folder's lock that the parent holds and has handed down."""
-    text = os.environ.get(INHERITED, "")
-    if not text.isdecimal():
+    descriptor = os.environ.get(INHERITED, "")
+    if not descriptor.isdecimal():
         return None
     try:
-        same = os.path.samestat(os.fstat(int(text)), os.stat(folder / LOCK))
+        is_this_lock = os.path.samestat(os.fstat(int(descriptor)), os.stat(folder / LOCK))
     except OSError:  # told of by a grandparent, whose descriptor did not come this far
         return None
-    return int(text) if same else None
+    return int(descriptor) if is_this_lock else None

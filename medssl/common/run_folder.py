@@ -1,4 +1,4 @@
-"""The folder of a run: what its files are called, and its record."""
+"""The folder of a run: what its files are called, its record, and how far it is."""
 
 import json
 from dataclasses import dataclass
@@ -8,14 +8,11 @@ from typing import Any, Literal
 import yaml
 
 from medssl.common.errors import InputError
+from medssl.common.lock import is_held
 
 Selection = Literal["validation", "test-oracle", "none"]
-
-
 Status = Literal["running", "finished", "failed", "interrupted"]
 
-
-# Everything that a run may write; overwriting removes these and nothing else.
 SCORES = tuple(
     f"{table}_{checkpoint}{subset}{suffix}"
     for subset in ("", "_validation")
@@ -23,7 +20,6 @@ SCORES = tuple(
     for checkpoint in ("best", "last")
 )
 """What an evaluation writes into a run's folder."""
-
 
 RUN_FILES = (
     "run.json",
@@ -36,6 +32,7 @@ RUN_FILES = (
     "pseudo_labels.csv",
     "log.jsonl",
 )
+"""Everything that a run may write; overwriting removes these and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class RunFolder:
         return config if isinstance(config, dict) else {}
 
     def read(self) -> dict[str, Any]:
-        """The contents of ``run.json``.
+        """The contents of ``run.json``, in which a run that nobody trains any more is not ``running``.
 
         Raises:
             InputError: missing or damaged.
@@ -86,4 +83,6 @@ class RunFolder:
             raise InputError(self.record, "cannot be read", "start the run anew with overwrite") from error
         if not isinstance(record, dict):
             raise InputError(self.record, "not the record of a run", "start the run anew with overwrite")
+        if record.get("status") == "running" and not is_held(self.path):
+            record["status"] = "interrupted"  # by a kill, which leaves no time to record it
         return record

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from medssl.common.errors import InputError
+from medssl.common.progress import track
 from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title
 from medssl.evaluation.scan_robustness import Cell, cells_of
 from medssl.metrics import ReliabilityMetrics
@@ -66,7 +66,7 @@ def measure_natural_cell(
     name = title.removesuffix(DEPTH_FREE)
     needs_depth = severity > 0 and name == title and corruption_title(name, with_depth=False) != name
     pooled = ReliabilityMetrics(num_classes)
-    for item in tqdm(items, desc=f"{title} {severity or ''}".strip(), unit="image", leave=False):
+    for item in track(items, len(items), title=f"{title} {severity or ''}".strip(), unit="image", inner=True):
         image = _read(item["image"], "RGB").permute(2, 0, 1).float() / 255
         labels = _read(item["label"], None)
         if labels.shape != image.shape[1:]:

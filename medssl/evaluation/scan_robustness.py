@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Compose
-from tqdm import tqdm
 
 from medssl.common.errors import InputError, unknown_name
 from medssl.common.files import write_text
+from medssl.common.progress import track
 from medssl.data.corruptions import VOLUME_CORRUPTIONS, CorruptVolumed
 from medssl.data.reading.loading import LoadCased
 from medssl.evaluation.case_metrics import foreground_box
@@ -74,7 +74,8 @@ def measure_cell(
         steps.append(CorruptVolumed("image", corruption=name, severity=severity, seed=seed))
     pooled = ReliabilityMetrics(predictor.num_classes)
     scores: list[float] = []
-    for item in tqdm(items, desc=f"{name} {severity or ''}".strip(), unit="case", leave=False):
+    title = f"{name} {severity or ''}".strip()
+    for item in track(items, len(items), title=title, unit="case", inner=True):
         unlabeled = {key: item[key] for key in ("case", "image", "roi") if key in item}
         loaded = Compose(steps)(unlabeled)
         affine = np.asarray(loaded["image"].meta["original_affine"], np.float64)
@@ -117,7 +118,7 @@ def measure_robustness(
     if not items:
         raise InputError("robustness", "no case with a label", "name a list of cases with labels")
     results = {}
-    for cell in tqdm(cells, desc="cells", unit="cell"):
+    for cell in track(cells, len(cells), title="robustness", unit="cell"):
         path = Path(folder) / f"{cell[0]}-{cell[1]}.json"
         if path.exists():
             try:

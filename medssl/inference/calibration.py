@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from medssl.common.progress import track
 
 from medssl.common.errors import InputError, unknown_name
 from medssl.data import load_datalist
@@ -59,7 +59,7 @@ def calibrate(
     predictor = deployment.predictor(stride=stride, amp=amp, device=device, temperature=1.0)
 
     def cases() -> Iterator[tuple[Tensor, Tensor]]:
-        for item in tqdm(items, desc="cases", unit="case"):
+        for item in track(items, len(items), title="calibration", unit="case"):
             case = deployment.transform({key: item[key] for key in ("image", "label", "roi") if key in item})
             yield predictor.on_network_grid(case["image"]), case["label"].as_tensor()[0]
 

@@ -14,12 +14,12 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from numpy.typing import NDArray
 from scipy import ndimage
-from tqdm import tqdm
 
 from medssl import __version__
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
 from medssl.inference.predictor import Prediction, Predictor
+from medssl.common.progress import Progress
 from medssl.review.maps import write_like
 from medssl.review.measurements import CaseMeasurements, measure_case
 from medssl.review.names import ReviewNames
@@ -89,8 +89,8 @@ def review_case(
     preprocessed = Compose(preprocess)(loaded)["image"]
     del loaded, image
     windows = predictor.windows(preprocessed.shape[1:])
-    with tqdm(total=windows, desc=case, unit="window", leave=False) as bar:
-        prediction = predictor(preprocessed, advance=bar.update)
+    with Progress(windows, title=case, unit="window", inner=True) as progress:
+        prediction = predictor(preprocessed, advance=progress.advance)
     del preprocessed
     prediction = replace(prediction, labels=clean_labels(prediction.labels, options))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from monai.transforms import Compose
-from tqdm import tqdm
 
 from medssl.common.errors import InputError, find_input_error
+from medssl.common.progress import track
 from medssl.data import Orientd
 from medssl.inference.checkpoints import model_record
 from medssl.inference.predictor import Predictor
@@ -80,22 +80,20 @@ def write_review_package(
     names.describe()
     write_label_tables(names.folder, classes)
     result = PackageResult(names.folder)
-    with tqdm(total=len(items), desc="scans", unit="scan") as bar:
-        for item in items:
-            case = str(item["case"])
-            if options.resume and names.path("side-car", case).exists():
-                result.skipped.append(case)
-            else:
-                try:
-                    review_case(item, names, transform, predictor, classes, model, settings, options)
-                    result.predicted.append(case)
-                except Exception as error:
-                    input_error = find_input_error(error)
-                    if input_error is None:
-                        raise
-                    result.failed[case] = str(input_error)
-                    logger.error("%s", input_error)
-            bar.update()
+    for item in track(items, len(items), title="prediction", unit="scan"):
+        case = str(item["case"])
+        if options.resume and names.path("side-car", case).exists():
+            result.skipped.append(case)
+            continue
+        try:
+            review_case(item, names, transform, predictor, classes, model, settings, options)
+            result.predicted.append(case)
+        except Exception as error:
+            input_error = find_input_error(error)
+            if input_error is None:
+                raise
+            result.failed[case] = str(input_error)
+            logger.error("%s", input_error)
     write_overview(names, failed=result.failed)
     return result
 

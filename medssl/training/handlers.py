@@ -1,4 +1,4 @@
-"""Handlers that neither MONAI nor Ignite has: a plain log, one progress bar, validations from some epoch on.
+"""Handlers that neither MONAI nor Ignite has: a plain log, progress, validations from some epoch on.
 
 TensorBoard and console output are MONAI's: ``TensorBoardStatsHandler`` and ``StatsHandler`` with
 ``output_transform=lambda x: x``. A learning-rate schedule goes to the trainer,
@@ -13,9 +13,9 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
-from tqdm import tqdm
 
 from medssl.common.files import write_text
+from medssl.common.progress import Progress
 from medssl.training.trainer import SemiSupervisedTrainer
 
 
@@ -110,9 +110,10 @@ class JsonLogHandler:
 
 
 class ProgressBar:
-    """One tqdm bar over all steps of a training, with the loss and the last validation metric.
+    """How far a training is, with the loss and the last validation metric, and how long it will take.
 
-    Ignite's ``ProgressBar`` starts a new bar every epoch. Shown on a terminal only, and by the first process.
+    A bar over all steps on a terminal (Ignite's ``ProgressBar`` starts a new one every epoch); elsewhere
+    lines of the log, at most one a minute and one after every validation. The first process shows it.
 
     Args:
         validator: the evaluator whose key metric is shown.
@@ -121,8 +122,7 @@ class ProgressBar:
     def __init__(self, *, validator: Engine | None = None) -> None:
         """Remember the validator."""
         self.validator = validator
-        self._bar: tqdm[Any] | None = None
-        self._metric: dict[str, str] = {}
+        self._progress: Progress | None = None
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:
         """Show the training of this engine."""
@@ -135,34 +135,26 @@ class ProgressBar:
             self.validator.add_event_handler(Events.COMPLETED, self.validated)
 
     def started(self, engine: SemiSupervisedTrainer) -> None:
-        """Open the bar at the step that training continues from."""
-        self._bar = tqdm(
-            total=engine.total_steps,
-            initial=engine.state.iteration,
-            desc=type(engine.method).__name__,
-            unit="step",
-            disable=None,
-            dynamic_ncols=True,
+        """Begin at the step that training continues from."""
+        self._progress = Progress(
+            engine.total_steps, title=type(engine.method).__name__, unit="step", done=engine.state.iteration
         )
 
     def iteration_completed(self, engine: Engine) -> None:
         """Move on by a step."""
-        if self._bar is not None:
-            self._bar.set_postfix(
-                {"loss": f"{engine.state.output['loss']:.4f}", **self._metric}, refresh=False
-            )
-            self._bar.update()
+        if self._progress is not None:
+            self._progress.advance(loss=f"{engine.state.output['loss']:.4f}")
 
     def validated(self, validator: Engine) -> None:
-        """Take over the key metric."""
-        name = validator.state.key_metric_name
-        if name in scalar_metrics(validator):
-            self._metric = {name: f"{scalar_metrics(validator)[name]:.4f}"}
+        """Show the key metric."""
+        name, metrics = validator.state.key_metric_name, scalar_metrics(validator)
+        if self._progress is not None and name in metrics:
+            self._progress.tell(**{name: f"{metrics[name]:.4f}"})
 
     def completed(self, _: Engine) -> None:
         """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        if self._progress is not None:
+            self._progress.close()
 
 
 def scalar_metrics(engine: Engine) -> dict[str, float]:

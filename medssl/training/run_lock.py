@@ -40,6 +40,11 @@ def unlock_run(folder: Path) -> None:
         os.close(lock)
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether this process holds the folder."""
+    return folder.resolve() in _held
+
+
 def not_while_training(score: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a function with an argument ``run_dir`` (by keyword) refuse a folder in which a training runs.
 

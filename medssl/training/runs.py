@@ -6,14 +6,16 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from monai.bundle import ConfigParser
 
-from medssl.common.errors import InputError, unknown_name
+from medssl.common.errors import InputError, Interruption, before_early_end, signal_of, unknown_name
 from medssl.common.files import atomic_path, write_text
+from medssl.common.next_steps import after_run, resume_command
 from medssl.common.provenance import git_commit, plain, versions
 from medssl.common.ranks import on_first_rank, rank
 from medssl.common.run_folder import RUN_FILES, SCORES, RunFolder, Selection, Status
@@ -21,7 +23,7 @@ from medssl.training.checkpointer import Checkpointer
 from medssl.training.checkpoints import restore
 from medssl.training.configuration import HOW_AND_WHERE, first_difference
 from medssl.training.cost import training_cost
-from medssl.training.run_lock import lock_run, unlock_run
+from medssl.training.run_lock import holds_run, lock_run, unlock_run
 from medssl.training.trainer import SemiSupervisedTrainer
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
@@ -54,8 +56,9 @@ def start_run(
 
     ``config.yaml`` is what MONAI merged, as text, so that it can be the first config file of whatever follows
     the training; ``metadata.json`` and ``logging.conf``, which MONAI looks for beside the first one, lie
-    there, too. The folder stays locked until :func:`run_training` ends or the process does. With several
-    processes the first one does it all and the others wait.
+    there, too. The folder stays locked until :func:`run_training` ends or the process does; where the process
+    is ended before, while it reads the data, say, the record tells so. With several processes the first one
+    does it all and the others wait.
 
     Args:
         out: the folder.
@@ -109,13 +112,14 @@ def start_run(
     def begin() -> None:
         if run.path.exists() and not run.path.is_dir():
             raise InputError(run.path, "not a folder", "choose another output folder")
-        locked_here = lock_run(run.path)
+        newly_locked = lock_run(run.path)
         try:
             _open(run, identity, merged, logging_conf, resume=resume, overwrite=overwrite)
         except BaseException:
-            if locked_here:
+            if newly_locked:
                 unlock_run(run.path)
             raise
+        before_early_end(partial(_record_early_end, run))
 
     on_first_rank(begin)
     return run
@@ -147,7 +151,7 @@ def _open(
         )
     else:
         if overwrite:
-            for path in _written(run.path):
+            for path in _files_of_run(run.path):
                 path.unlink()
         record = {}
         write_text(run.config, yaml.safe_dump(merged, sort_keys=False, allow_unicode=True))
@@ -171,8 +175,8 @@ def finish_run(
 ) -> None:
     """Write how the run ended, and what it cost, into its ``run.json``; the first process does it."""
     if rank() == 0:
-        ended = {"status": status, "ended": _now(), "message": message}
-        _write(run, run.read() | ended | ({"cost": dict(cost)} if cost else {}))
+        end = {"status": status, "ended": _now(), "message": message}
+        _write(run, run.read() | end | ({"cost": dict(cost)} if cost else {}))
 
 
 def warn_of_run(run: RunFolder, message: str) -> None:
@@ -180,10 +184,10 @@ def warn_of_run(run: RunFolder, message: str) -> None:
     if rank() != 0:
         return
     record = run.read()
-    known = record.get("warnings") or []
-    if message not in known:
+    warnings = record.get("warnings") or []
+    if message not in warnings:
         logger.warning("%s", message)
-        _write(run, record | {"warnings": [*known, message]})
+        _write(run, record | {"warnings": [*warnings, message]})
 
 
 def run_training(
@@ -193,12 +197,14 @@ def run_training(
 
     What the method's schedule is too long for is warned of first, in the log and in ``run.json``. The
     checkpointer is attached here, after all other handlers, unless it has been. With ``resume``, training
-    goes on from ``last.pt`` where there is one. Afterwards the status is ``finished``; ``interrupted``
-    after Ctrl-C; ``failed``, with the message, after any other error. Both are raised again, so that
-    nothing that should follow a training follows them. The folder is locked meanwhile.
+    goes on from ``last.pt`` where there is one. Afterwards the status is ``finished``, and the log says what
+    to type next; ``interrupted`` after Ctrl-C or SIGTERM; ``failed``, with the message, after any other
+    error. Both are raised again, so that nothing that should follow a training follows them. The folder is
+    locked meanwhile.
 
     Raises:
         InputError: another process trains or scores in the folder; what a resume may refuse.
+        Interruption: says at which step, and how to go on.
     """
     for message in trainer.method.schedule_warnings(trainer.total_steps):
         warn_of_run(run, message)
@@ -217,19 +223,35 @@ def _train(
         if resume and checkpointer.last.exists():
             restore(checkpointer.last, trainer=trainer)
             logger.info("resumed from %s at step %d", checkpointer.last, trainer.state.iteration)
-        started_at = trainer.state.iteration
-        if started_at < trainer.total_steps:
+        first_step = trainer.state.iteration
+        if first_step < trainer.total_steps:
             on_first_rank(lambda: _remove_scores(run.path))
         trainer.run()
-    except KeyboardInterrupt:
-        finish_run(run, status="interrupted", message=f"step {trainer.state.iteration}")
-        raise
+    except KeyboardInterrupt as error:
+        step = trainer.state.iteration
+        finish_run(run, status="interrupted", message=f"step {step}")
+        raise Interruption(
+            f"interrupted at step {step}; go on with: {resume_command()}", signal_number=signal_of(error)
+        ) from error
     except Exception as error:
         finish_run(run, status="failed", message=f"{type(error).__name__}: {error}")
         raise
     # A training that was complete before has nothing new to say about its cost.
-    trained = trainer.state.iteration > started_at
-    finish_run(run, cost=training_cost(trainer, run.path / "log.jsonl") if trained else None)
+    has_trained = trainer.state.iteration > first_step
+    cost = training_cost(trainer, run.path / "log.jsonl") if has_trained else None
+    finish_run(run, cost=cost)
+    if rank() == 0:
+        logger.info("trained: %s; next: %s", run.path, after_run(run))
+
+
+def _record_early_end(run: RunFolder, error: BaseException) -> None:
+    """Of a process that ends between :func:`start_run` and :func:`run_training`."""
+    if not holds_run(run.path) or run.read()["status"] != "running":
+        return
+    if isinstance(error, KeyboardInterrupt):
+        finish_run(run, status="interrupted", message="before training")
+    else:
+        finish_run(run, status="failed", message=f"{type(error).__name__}: {error}")
 
 
 def _remove_scores(folder: Path) -> None:
@@ -244,13 +266,13 @@ def _refuse_difference(
     if "training_cases" not in record:
         fault = "is a list of settings, as an earlier version wrote it, and says too little for a resume"
         raise InputError(run.config, fault, "resume with that version, or start the run anew with overwrite")
-    asked, found = (
-        {name: value for name, value in config.items() if name not in HOW_AND_WHERE}
-        for config in (merged, run.settings())
+    config, recorded_config = (
+        {name: value for name, value in settings.items() if name not in HOW_AND_WHERE}
+        for settings in (merged, run.settings())
     )
-    pairs = [(name, value, record.get(name)) for name, value in identity.items()]
-    for name, mine, theirs in (*pairs, ("config", asked, found)):
-        difference = first_difference(name, mine, theirs)
+    compared = [(name, value, record.get(name)) for name, value in identity.items()]
+    for name, value, recorded in (*compared, ("config", config, recorded_config)):
+        difference = first_difference(name, value, recorded)
         if difference is not None:
             raise InputError(
                 run.path,
@@ -259,11 +281,11 @@ def _refuse_difference(
             )
 
 
-def _written(folder: Path) -> list[Path]:
+def _files_of_run(folder: Path) -> list[Path]:
     """The files of an earlier run, with those that a kill left half-written."""
-    names = [folder / name for name in RUN_FILES]
+    whole = [folder / name for name in RUN_FILES]
     halves = [path for name in RUN_FILES for path in folder.glob(f".tmp-*-{name}")]
-    return [path for path in (*names, *halves, *folder.glob(_EVENTS)) if path.is_file()]
+    return [path for path in (*whole, *halves, *folder.glob(_EVENTS)) if path.is_file()]
 
 
 def _write(run: RunFolder, record: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from medssl.common.lock import hold
+from medssl.common.lock import hold, is_held
 
 SLEEP = [sys.executable, "-c", "import sys; print('on', flush=True); sys.stdin.read()"]
 
@@ -48,5 +48,19 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
         assert lock is None
     holder.kill()
     holder.wait()
+    with hold(tmp_path) as lock:
+        assert lock is not None
+
+
+def test_asking_who_holds_a_folder_writes_nothing_and_hinders_nobody(tmp_path):
+    assert not is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with hold(tmp_path):
+        assert is_held(tmp_path)
+        assert is_held(tmp_path)
+    with hold(tmp_path, shared=True) as scoring:
+        assert scoring is not None
+        assert not is_held(tmp_path)
+    assert not is_held(tmp_path)
     with hold(tmp_path) as lock:
         assert lock is not None

@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from ignite.engine import Events
 from monai.handlers import ValidationHandler
 from tqdm import tqdm
 
+from medssl.common import progress
 from medssl.training import handlers
 from medssl.training.handlers import JsonLogHandler, ProgressBar, ValidationFrom
 from tests.training import tiny
@@ -92,7 +94,7 @@ def test_one_bar_runs_over_all_epochs(monkeypatch):
         bars.append(tqdm(file=terminal, **options))
         return bars[-1]
 
-    monkeypatch.setattr(handlers, "tqdm", opened)
+    monkeypatch.setattr(progress, "tqdm", opened)
     trainer = tiny.make_trainer()
     validator = tiny.make_validator(lambda: 0.25)
     ValidationHandler(1, validator).attach(trainer)
@@ -105,9 +107,24 @@ def test_one_bar_runs_over_all_epochs(monkeypatch):
     assert "Tiny" in terminal.getvalue()
 
 
-def test_no_bar_is_drawn_where_there_is_no_terminal(capsys):
-    trainer = tiny.make_trainer(handlers=[ProgressBar()])
+def test_without_a_terminal_every_validation_has_a_line_with_the_time_left(caplog, capsys):
+    caplog.set_level(logging.INFO, logger="medssl")
+    losses = []
+    trainer = tiny.make_trainer()
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: losses.append(engine.state.output["loss"])
+    )
+    validator = tiny.make_validator(lambda: 0.25)
+    ValidationHandler(1, validator).attach(trainer)
+    ProgressBar(validator=validator).attach(trainer)
     trainer.run()
+    lines = [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+    assert lines == [
+        f"Tiny: 4 of 12 steps, loss {losses[0]:.4f}, dice 0.2500, 0 s left",
+        f"Tiny: 8 of 12 steps, loss {losses[1]:.4f}, dice 0.2500, 0 s left",
+        f"Tiny: 12 of 12 steps, loss {losses[2]:.4f}, dice 0.2500",
+        "Tiny: all 12 steps after 0 s",
+    ]
     assert capsys.readouterr().err == ""
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from medssl.common.errors import InputError
+from medssl.common.progress import track
 from medssl.data.checks.across import set_findings
 from medssl.data.checks.case import CheckedCase, check_case
 from medssl.data.checks.findings import SEVERITIES, Finding, Severity
@@ -126,8 +125,7 @@ def _open_all(
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            bar = tqdm(pool.map(check, listed), total=len(listed), desc="check", unit="case", disable=None)
-            return list(bar)
+            return list(track(pool.map(check, listed), len(listed), title="check", unit="case"))
         except BaseException:  # Ctrl-C should not wait for the cases in the queue
             pool.shutdown(cancel_futures=True)
             raise

@@ -8,10 +8,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from medssl.common.errors import InputError
 from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
+from medssl.common.progress import track
 from medssl.data.lists.datalist import Datalist, class_names, count_cases, finish_datalist, make_lists
 from medssl.data.lists.layout import CaseFiles, image_axes, list_cases, list_files, name_some, pair_cases
 from medssl.data.lists.patients import patients_of
@@ -230,7 +230,7 @@ def measure_labels(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, f
     # Unpacking releases the interpreter's lock: threads help, and need not import torch anew.
     with ThreadPoolExecutor(4) as pool:
         results = pool.map(measure, labels.values())
-        measured = list(tqdm(results, total=len(labels), desc="labels", unit="case", disable=None))
+        measured = list(track(results, len(labels), title="labels", unit="case"))
     sizes = {case: value for case, value in zip(labels, measured, strict=True) if isinstance(value, float)}
     faults = [error for error in measured if isinstance(error, InputError)]
     if faults:

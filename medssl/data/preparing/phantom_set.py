@@ -8,11 +8,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from medssl import __version__
-from medssl.common.errors import InputError
+from medssl.common.errors import InputError, leave_signals_to_parent
 from medssl.common.files import atomic_path, write_text
+from medssl.common.progress import track
 from medssl.data.preparing.phantoms import CLASSES, SIZE, SPACING, make_phantom, nifti_bytes
 
 
@@ -64,13 +63,18 @@ def write_phantoms(
     }
     write_text(out / "dataset.json", json.dumps(record, indent=2) + "\n")
     write = partial(_write_case, out, seed=seed, size=tuple(size), spacing=tuple(spacing))
-    bar = partial(tqdm, total=len(missing), desc="phantoms", unit="case", disable=None)
+    shown = partial(track, total=len(missing), title="phantoms", unit="case")
     if jobs == 1 or len(missing) < 2:
-        list(bar(map(write, missing)))
-    else:
-        # Forked workers would inherit the threads of whoever calls this.
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            list(bar(pool.map(write, missing)))
+        list(shown(map(write, missing)))
+        return names
+    # Forked workers would inherit the threads of whoever calls this.
+    workers = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=leave_signals_to_parent)
+    with workers as pool:
+        try:
+            list(shown(pool.map(write, missing)))
+        except BaseException:  # Ctrl-C should not wait for the cases in the queue
+            pool.shutdown(cancel_futures=True)
+            raise
     return names
 
 

@@ -23,10 +23,16 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from medssl.common.errors import InputError, find_input_error
+from medssl.common.errors import (
+    InputError,
+    end_early,
+    find_input_error,
+    leave_signals_to_parent,
+    signals_raise,
+)
 from medssl.common.files import atomic_path, write_text
+from medssl.common.progress import Progress, log_to_terminal
 from medssl.data.lists.layout import name_some
 from medssl.data.preparing.phantoms import nifti_bytes
 from medssl.data.reading.loading import LoadCased
@@ -119,15 +125,14 @@ def prepare_set(
     _write_record(out, recipe, done)
     faults: dict[str, str] = {}
     write = partial(_prepare_case, out, convert)
-    bar = tqdm(total=len(pending), desc=recipe.name, unit="case", disable=None)
-    with bar:
+    with Progress(len(pending), title=recipe.name, unit="case") as progress:
         for case, fault in _run(write, {case: sources[case] for case in pending}, jobs):
             if fault is None:
                 done.add(case)
+                progress.advance()
             else:
                 faults[case] = fault
-                bar.set_postfix(failed=len(faults))
-            bar.update()
+                progress.advance(failed=str(len(faults)))
     _write_record(out, recipe, done)
     written = tuple(case for case in pending if case not in faults)
     return Outcome(written, kept, dict(sorted(faults.items())))
@@ -174,18 +179,22 @@ def parser_for(description: str | None) -> argparse.ArgumentParser:
 
 
 def run_script(prepare: Callable[[], Outcome]) -> int:
-    """Prepare and say what came of it; exit status 0, 1 where a case failed, 2 for bad input."""
+    """Prepare and say what came of it.
+
+    Returns:
+        The exit status: 0, 1 where a case failed, 2 for bad input, 130 or 143 after an interruption.
+    """
+    log_to_terminal()
     try:
-        outcome = prepare()
-    except KeyboardInterrupt:
-        print("interrupted; the next run goes on from here", file=sys.stderr)
-        return 130
-    except Exception as error:
-        input_error = find_input_error(error)
-        if input_error is None:
+        with signals_raise():
+            outcome = prepare()
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, KeyboardInterrupt):
+            error.args = ("interrupted; the next run goes on from here",)
+        status = end_early(error)
+        if status is None:
             raise
-        print(f"error: {input_error}", file=sys.stderr)
-        return 2
+        return status
     print(f"{len(outcome.written)} cases written, {len(outcome.kept)} were there already")
     for case, fault in outcome.faults.items():
         print(f"failed: {case}: {fault}", file=sys.stderr)
@@ -251,6 +260,7 @@ def _run(
 
 def _one_thread() -> None:
     """A process for each core needs no threads besides."""
+    leave_signals_to_parent()
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 

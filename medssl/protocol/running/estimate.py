@@ -37,15 +37,3 @@ def expected_seconds(runs: Sequence[PlannedRun], states: Mapping[str, State]) ->
         return None if run.minutes is None else 60 * run.minutes
 
     return {run.name: expected(run) for run in runs}
-
-
-def duration(seconds: float) -> str:
-    """Such as ``3 min 20 s`` or ``2 h 05 min``."""
-    rounded = round(seconds)
-    if rounded < 60:
-        return f"{rounded} s"
-    if rounded < 3600:
-        return f"{rounded // 60} min {rounded % 60:02d} s"
-    if rounded < 48 * 3600:
-        return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
-    return f"{rounded / 86400:.1f} days"

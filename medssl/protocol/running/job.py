@@ -23,6 +23,8 @@ OUTPUT = "output.log"
 BAD_INPUT = 2
 # How often a folder that somebody else holds is looked at again, in seconds.
 PATIENCE = 2.0
+# What a stage gets to write its record, and the checkpoint that it is just writing.
+SECONDS_TO_END = 60.0
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,12 @@ def _run_stage(
             process = subprocess.Popen(
                 stage.command, env=environment, stdout=output, stderr=output, pass_fds=(lock,)
             )
-        started(process)
-        code = process.wait()
+        try:
+            started(process)
+            code = process.wait()
+        except BaseException:  # this process is interrupted: the stage must not outlive it
+            end_process(process)
+            raise
         if code == 0 and stage.done():
             return None
         if code == BAD_INPUT:
@@ -199,6 +205,19 @@ def _run_stage(
     record = _record(run.folder) if code != BAD_INPUT else {}
     why = record.get("message") if record.get("status") == "failed" else None
     return f"{stage.title}: {why or _last_line(log)} (exit status {code}; {log})"
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a stage as a scheduler does, so that a training records it; kill what does not end in time.
+
+    With SIGTERM, and not with SIGINT, which a process that was started in the background ignores.
+    """
+    process.terminate()
+    try:
+        process.wait(timeout=SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _environment(threads: int, device: str | None) -> dict[str, str]:

@@ -1,16 +1,14 @@
 """Planned runs on this machine: as many side by side as there are devices."""
 
 import os
-import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from tqdm import tqdm
-
-from medssl.protocol.running.job import PATIENCE, Outcome, execute
+from medssl.common.progress import Progress
+from medssl.protocol.running.job import PATIENCE, Outcome, end_process, execute
 from medssl.protocol.running.plan import PlannedRun
 
 Report = Callable[[Outcome], object]
@@ -20,7 +18,7 @@ class LocalPool:
     """Runs planned runs, one on every device at a time, and keeps going past those that fail.
 
     A run that another process holds is put off until that one lets go; then it is found finished, or gone on
-    with. Interrupting (Ctrl-C) ends the trainings as an interruption does, so that they can be resumed.
+    with. An interruption (Ctrl-C, SIGTERM) ends the trainings too, so that they can be resumed.
 
     Args:
         devices: ``"cpu"`` or ``"cuda:N"``, one entry for each run side by side.
@@ -52,7 +50,7 @@ class LocalPool:
             Exception: a fault of the program; the other runs are ended first.
         """
         waiting, outcomes, errors = deque(runs), list[Outcome](), list[BaseException]()
-        bar = tqdm(total=len(waiting), desc="runs", unit="run", disable=None, dynamic_ncols=True)
+        progress = Progress(len(waiting), title="runs", unit="run")
 
         def work(device: str) -> None:
             put_off = 0
@@ -86,7 +84,7 @@ class LocalPool:
                 put_off = 0
                 with self._guard:
                     outcomes.append(outcome)
-                    bar.update()
+                    progress.advance()
                     report(outcome)
 
         threads = [threading.Thread(target=work, args=(device,)) for device in self.devices]
@@ -99,7 +97,7 @@ class LocalPool:
             self._stop_all()
             for thread in threads:
                 thread.join()
-            bar.close()
+            progress.close()
         if errors:
             raise errors[0]
         return outcomes
@@ -108,12 +106,14 @@ class LocalPool:
         with self._guard:
             self._processes = {p for p in self._processes if p.poll() is None} | {process}
             if self._stop.is_set():  # interrupted between its start and this line
-                process.send_signal(signal.SIGINT)
+                process.terminate()
 
     def _stop_all(self) -> None:
-        """End what still runs, as Ctrl-C on a terminal would."""
+        """End what still runs."""
         self._stop.set()
         with self._guard:
-            for process in self._processes:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+            running = [process for process in self._processes if process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            end_process(process)

@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from tqdm import tqdm
-
-from medssl.common.errors import InputError
-from medssl.protocol.running.job import Outcome, execute
+from medssl.common.errors import InputError, signals_raise
+from medssl.common.progress import Progress
+from medssl.protocol.running.job import SECONDS_TO_END, Outcome, execute
 from medssl.protocol.running.plan import PlannedRun
 
 
@@ -57,6 +56,10 @@ class RayPool:
         self, runs: Sequence[PlannedRun], *, report: Callable[[Outcome], object] = lambda _: None
     ) -> list[Outcome]:
         """Do all runs, as :meth:`medssl.protocol.running.local.LocalPool.run` does."""
+        with signals_raise():  # Ray has set a handler of its own
+            return self._run(runs, report)
+
+    def _run(self, runs: Sequence[PlannedRun], report: Callable[[Outcome], object]) -> list[Outcome]:
         task = self._ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.attempts - 1, retry_exceptions=False
         )(execute)
@@ -66,17 +69,24 @@ class RayPool:
             for run in runs
         }
         outcomes = []
-        with tqdm(total=len(waiting), desc="runs", unit="run", disable=None, dynamic_ncols=True) as bar:
-            while waiting:
-                (done,), _ = self._ray.wait(list(waiting), num_returns=1)
-                run = waiting.pop(done)
-                try:
-                    outcome = self._ray.get(done)
-                except self._ray.exceptions.RayError as error:
-                    outcome = Outcome(run.name, "failed", " ".join(str(error).split()))
-                outcomes.append(outcome)
-                report(outcome)
-                bar.update()
+        try:
+            with Progress(len(waiting), title="runs", unit="run") as progress:
+                while waiting:
+                    (done,), _ = self._ray.wait(list(waiting), num_returns=1)
+                    run = waiting.pop(done)
+                    try:
+                        outcome = self._ray.get(done)
+                    except self._ray.exceptions.RayError as error:
+                        outcome = Outcome(run.name, "failed", " ".join(str(error).split()))
+                    outcomes.append(outcome)
+                    report(outcome)
+                    progress.advance()
+        except KeyboardInterrupt:
+            for unfinished in waiting:
+                self._ray.cancel(unfinished)  # raises KeyboardInterrupt there, which ends the training
+            if waiting:
+                self._ray.wait(list(waiting), num_returns=len(waiting), timeout=SECONDS_TO_END)
+            raise
         return outcomes
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,12 +9,13 @@ import time
 import pytest
 
 from medssl.common.errors import InputError
-from medssl.common.lock import hold
+from medssl.common.lock import hold, is_held
 from medssl.protocol.running import estimate, job
 from medssl.protocol.running.job import Stage, execute, last_step, state
 from medssl.protocol.running.local import LocalPool
 from medssl.protocol.running.plan import PlannedRun
 from tests.places import ROOT
+from tests.processes import start, wait_for_file
 
 
 def planned(folder, name="run", **changes):
@@ -191,38 +193,81 @@ def test_two_pools_on_one_folder_share_the_work(tmp_path, stages, monkeypatch):
         assert {o.name for o in outcomes if o.state == "finished"} == {run.name for run in runs}
 
 
+# The pool of `medssl protocol run`, whose runs are small programs that record how they end.
 POOL = """
 import sys
 from pathlib import Path
+from medssl.common.errors import end_early, signals_raise
 from medssl.protocol.running import job
 from medssl.protocol.running.local import LocalPool
 from tests.protocol.running.test_job import WORK, planned
 
 job.stages = lambda run: [job.Stage("work", (sys.executable, "-c", WORK, str(run.folder)), lambda: False)]
-LocalPool(["cpu"], threads=1).run([planned(Path(sys.argv[1]))])
+with signals_raise():
+    try:
+        LocalPool(["cpu", "cpu"], threads=1).run([planned(Path(sys.argv[1]), name) for name in ("a", "b")])
+    except KeyboardInterrupt as error:
+        sys.exit(end_early(error))
 """
 WORK = """
 import sys, time
 from pathlib import Path
+from medssl.common.errors import signals_raise
 folder = Path(sys.argv[1])
-try:
-    (folder / "on").touch()
-    time.sleep(60)
-except KeyboardInterrupt:
-    (folder / "interrupted").touch()
+with signals_raise():
+    try:
+        (folder / "on").touch()
+        time.sleep(120)
+    except KeyboardInterrupt:
+        (folder / "interrupted").touch()
+        sys.exit(143)
 """
 
 
-def test_interrupting_a_pool_interrupts_its_processes(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", POOL, str(tmp_path)], stderr=subprocess.PIPE, cwd=ROOT)
-    # However long a loaded machine needs to start it: only its end would be a failure.
-    while not (tmp_path / "run/on").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert b"KeyboardInterrupt" in said
-    assert (tmp_path / "run/interrupted").exists()
+@pytest.mark.parametrize(
+    ("number", "in_background", "status"),
+    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGTERM, True, 143)],
+    ids=["int", "term", "background"],
+)
+def test_interrupting_a_pool_interrupts_its_processes(tmp_path, number, in_background, status):
+    # What a script starts with & ignores Ctrl-C, and so do its children.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else None
+    process = start(POOL, tmp_path)
+    if before is not None:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        for name in ("a", "b"):
+            wait_for_file(process, tmp_path / name / "on")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (status, "interrupted\n")
+    for name in ("a", "b"):
+        assert (tmp_path / name / "interrupted").exists()
+        assert not is_held(tmp_path / name)
+
+
+def test_a_process_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(job, "SECONDS_TO_END", 0.1)
+    stubborn = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); input()"
+    )
+    with start(stubborn) as process:
+        assert process.stdout.readline() == "on\n"
+        job.end_process(process)
+        assert process.returncode == -signal.SIGKILL
+
+
+def test_an_interrupted_execution_ends_its_process(tmp_path, stages):
+    stages(DO + "(folder / 'pid').write_text(str(os.getpid())); time.sleep(120)")
+
+    def interrupt(process):
+        wait_for_file(process, tmp_path / "run/pid")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(planned(tmp_path), threads=1, started=interrupt)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "run/pid").read_text()), 0)
 
 
 def test_a_process_that_starts_while_the_pool_stops_is_interrupted_too(tmp_path):
@@ -248,11 +293,3 @@ def test_estimates_come_from_finished_runs_and_else_from_the_file(tmp_path):
     states["run0"] = "finished"
     found = estimate.expected_seconds(everything, states)
     assert found == {"run0": 120, "run1": 120, "run2": 120, "other": 120, "unknown": None}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(12.4, "12 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (200_000, "2.3 days")],
-)
-def test_durations(seconds, text):
-    assert estimate.duration(seconds) == text
