@@ -1,11 +1,18 @@
+import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import medssl
-from medssl.cli import main
+from medssl import cli
+from medssl.cli import command_names, main
+from medssl.common.next_steps import command_line
+from tests.places import ROOT
+from tests.processes import start_command, wait_for_file
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -19,8 +26,25 @@ def test_version_and_help(capsys):
     assert capsys.readouterr().out == f"medssl {medssl.__version__}\n"
     assert main([]) == 0
     assert "phantom" in capsys.readouterr().out
-    for name in ("info", "phantom"):
+    for name in command_names():
         assert main([name, "--help"]) == 0
+        assert f"usage: medssl {name}" in capsys.readouterr().out
+
+
+def test_a_command_is_a_module_and_help_lists_them_all(capsys):
+    modules = {path.stem for path in (ROOT / "medssl/commands").iterdir() if not path.stem.startswith("__")}
+    assert set(command_names()) == modules
+    main(["--help"])
+    listed = capsys.readouterr().out
+    assert all(f"\n    {name}" in listed for name in modules)
+    assert listed.index("    check") < listed.index("    predict") < listed.index("    calibrate")
+
+
+def test_one_command_imports_no_other():
+    code = "import sys; from medssl.cli import main; main(['info', '--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    modules = [name for name in done.stdout.split() if name.startswith("medssl.commands.")]
+    assert modules == ["medssl.commands.info"]
 
 
 def test_help_loads_no_large_library():
@@ -81,3 +105,61 @@ def test_closed_pipe_is_no_error():
     )
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+PHANTOMS = ["--size", "40", "40", "32"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+)
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupted_command_says_how_to_go_on_and_keeps_what_is_made(tmp_path, number, status, jobs):
+    arguments = ["phantom", str(tmp_path / "my set"), "--cases", "400", "--jobs", jobs, *PHANTOMS]
+    line = [sys.executable, "-m", "medssl", *arguments]
+    with start_command(line, start_new_session=True) as process:
+        wait_for_file(process, tmp_path / "my set/labels/phantom_000.nii.gz")
+        # A terminal sends Ctrl-C to the workers, too.
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert said == f"interrupted; go on with: {command_line('medssl', *arguments)}\n"
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "my set").glob("*/phantom_00[0-9].nii.gz")}
+    assert made
+    arguments[arguments.index("400")] = "10"
+    assert main(arguments) == 0
+    assert all(path.stat().st_mtime_ns == at for path, at in made.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["predict", "--overwrite"], "interrupted; go on with: medssl predict --resume"),
+        (["predict", "--resume"], "interrupted; go on with: medssl predict --resume"),
+        (["robust", "a b"], "interrupted; go on with: medssl robust 'a b'"),
+        (["check"], "interrupted"),
+    ],
+)
+def test_how_to_go_on_depends_on_the_command(monkeypatch, capsys, options, line):
+    def add(commands):
+        for name in ("predict", "robust", "check"):
+            parser = commands.add_parser(name)
+            parser.set_defaults(run=interrupt, **({"goes_on": True} if name == "robust" else {}))
+            if name == "predict":
+                parser.add_argument("--resume", action="store_true")
+                parser.add_argument("--overwrite", action="store_true")
+            parser.add_argument("rest", nargs="*")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "command_names", lambda: ["predict", "robust", "check"])
+    monkeypatch.setattr(cli, "build_parser", lambda _: parser_with(add))
+    assert main(options) == 130
+    assert capsys.readouterr().err == line + "\n"
+
+
+def parser_with(add):
+    parser = argparse.ArgumentParser()
+    add(parser.add_subparsers(dest="command"))
+    return parser

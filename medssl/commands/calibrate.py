@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from medssl.commands.models import add_model_options, checkpoints_of
+from medssl.commands._models import add_model_options, checkpoints_of
 
 
 def add_calibrate(commands: Any) -> None:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from medssl.commands.words import add_words, split_words, take_flag
+from medssl.commands._words import add_words, split_words, take_flag
 from medssl.common.bundles import EVALUATE, bundle_of_run, refuse_unread
 from medssl.common.errors import InputError
 

@@ -1,11 +1,7 @@
 """``medssl robustness``: trained models on corrupted scans, without fine-tuning."""
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
-
-from medssl.common.errors import InputError
 
 
 def add_robustness(commands: Any) -> None:
@@ -28,71 +24,27 @@ def add_robustness(commands: Any) -> None:
         "--margin", type=float, metavar="MM", help="reliability this far around prediction and reference"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default 0)")
-    parser.set_defaults(run=_robustness)
+    parser.set_defaults(run=_robustness, goes_on=True)
 
 
 def _robustness(arguments: argparse.Namespace) -> int:
-    from medssl.common.errors import unknown_name
-    from medssl.common.files import write_text
-    from medssl.data import load_datalist
-    from medssl.data.corruptions import VOLUME_CORRUPTIONS
-    from medssl.data.lists.datalist import LISTS
-    from medssl.evaluation.scan_robustness import cells_of, measure_robustness
-    from medssl.inference.checkpoints import refuse_training_cases
-    from medssl.inference.deployment import load_deployment
-    from medssl.reports.robustness import robustness_identity, write_robustness
+    from medssl.evaluation.robustness_study import study_robustness
 
-    if arguments.list not in LISTS:
-        raise unknown_name("list", arguments.list, LISTS)
-    cells = cells_of(arguments.corruptions or list(VOLUME_CORRUPTIONS), arguments.severities)
-    datalist = load_datalist(arguments.input)
-    items = [item for item in datalist[arguments.list] if "label" in item]
-    out = Path(arguments.out)
-    models = {}
-    for name, file in _named(arguments.checkpoint):
-        refuse_training_cases(file, [item["case"] for item in items])
-        deployment = load_deployment([file], allow=arguments.allow)
-        predictor = deployment.predictor(
-            stride=arguments.stride,
-            keep_probabilities=True,
-            temperature=1.0,
-            amp=arguments.amp,
-            device=arguments.device,
-        )
-        identity = robustness_identity(
-            file,
-            [item["case"] for item in items],
-            seed=arguments.seed,
-            margin=arguments.margin,
-            stride=list(predictor.stride),
-            amp=predictor.amp,
-        )
-        models[name] = measure_robustness(
-            out / "cells" / name,
-            cells,
-            items,
-            identity=identity,
-            transform=deployment.transform,
-            predictor=predictor,
-            seed=arguments.seed,
-            margin=arguments.margin,
-            reference=deployment.loader("label", label_map=datalist.get("label_map")),
-        )
-    table = write_robustness(out, models)
-    write_text(out / "settings.json", json.dumps({"command": vars(arguments)}, default=str, indent=2) + "\n")
+    table = study_robustness(
+        arguments.out,
+        checkpoints=arguments.checkpoint,
+        datalist_file=arguments.input,
+        list_name=arguments.list,
+        corruptions=arguments.corruptions,
+        severities=arguments.severities,
+        allow=arguments.allow,
+        stride=arguments.stride,
+        amp=arguments.amp,
+        device=arguments.device,
+        margin=arguments.margin,
+        seed=arguments.seed,
+        facts={"command": {name: value for name, value in vars(arguments).items() if name != "run"}},
+    )
     print(table)
-    print(f"written to {out}")
+    print(f"written to {arguments.out}")
     return 0
-
-
-def _named(checkpoints: list[str]) -> list[tuple[str, str]]:
-    """Models by name: what stands before ``=``, or the run folder's name."""
-    named = []
-    for given in checkpoints:
-        name, _, file = given.rpartition("=")
-        named.append((name or Path(file).absolute().parent.name, file))
-    names = [name for name, _ in named]
-    for name in names:
-        if names.count(name) > 1 or "/" in name or name.startswith("."):
-            raise InputError(f"model {name!r}", "is no name of one model", "give NAME=FILE")
-    return named

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from typing import Any
 
-from medssl.commands.words import add_words, split_words, take_flag
+from medssl.commands._words import add_words, split_words, take_flag
 from medssl.common.bundles import find_bundle, monai_command, refuse_unread, training_files
 from medssl.common.errors import InputError
 

@@ -9,8 +9,8 @@ import yaml
 
 from medssl.common.bundles import EVALUATE, TRAIN, Bundle
 from medssl.common.run_folder import RunFolder
-from medssl.evaluation.earlier_runs import configuration_of, is_of_this_version
 from medssl.evaluation.case_metrics import Row
+from medssl.evaluation.earlier_runs import configuration_of, is_of_this_version
 from medssl.training.workflow import run_workflow
 
 

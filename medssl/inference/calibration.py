@@ -6,9 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from medssl.common.progress import track
 
 from medssl.common.errors import InputError, unknown_name
+from medssl.common.progress import track
 from medssl.data import load_datalist
 from medssl.data.lists.datalist import LISTS
 from medssl.inference.checkpoints import refuse_training_cases

@@ -18,8 +18,8 @@ from scipy import ndimage
 from medssl import __version__
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
-from medssl.inference.predictor import Prediction, Predictor
 from medssl.common.progress import Progress
+from medssl.inference.predictor import Prediction, Predictor
 from medssl.review.maps import write_like
 from medssl.review.measurements import CaseMeasurements, measure_case
 from medssl.review.names import ReviewNames

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from medssl.cli import main
-from medssl.commands.words import split_words
+from medssl.commands._words import split_words
 from medssl.common.bundles import KINDS, bundle_names, find_bundle, read_config
 from tests.places import CONFIGS
 

@@ -12,9 +12,9 @@ by n or n - 1. Digits are read as printed, so that nothing is accused through ro
 Exit status: 0 consistent, 1 findings, 2 a file that cannot be used."""
 
 
-def add_audit(commands: Any) -> None:
+def add_audit(actions: Any) -> None:
     """``medssl protocol audit``."""
-    parser = commands.add_parser(
+    parser = actions.add_parser(
         "audit",
         help="check a table of published statistics for contradictions",
         description="Check a table of published statistics for contradictions.",
@@ -26,17 +26,9 @@ def add_audit(commands: Any) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from medssl.protocol.audit.feasibility import audit, checkable, read_statistics
+    from medssl.protocol.audit.feasibility import audit, audit_text, read_statistics
 
     settings = read_statistics(arguments.table)
     findings = audit(settings)
-    width = max(len("setting"), *(len(finding.name) for finding in findings), 0) if findings else 0
-    if findings:
-        print(f"{'setting':<{width}}  finding")
-    for finding in findings:
-        print(f"{finding.name:<{width}}  {finding.text}")
-    faulty = len({finding.name for finding in findings})
-    unchecked = sum(not checkable(setting) for setting in settings)
-    rest = f"; {unchecked} hold too few statistics to be checked" if unchecked else ""
-    print(f"{faulty} of {len(settings)} settings cannot be as printed{rest}")
-    return 1 if findings else 0
+    print(audit_text(settings, findings))
+    return int(bool(findings))

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 
 from medssl.common.errors import InputError
-from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
 from medssl.common.progress import track
+from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
 from medssl.data.lists.datalist import Datalist, class_names, count_cases, finish_datalist, make_lists
 from medssl.data.lists.layout import CaseFiles, image_axes, list_cases, list_files, name_some, pair_cases
 from medssl.data.lists.patients import patients_of

@@ -150,6 +150,19 @@ def audit(settings: Sequence[Reported]) -> list[Finding]:
     return [Finding(setting.name, text) for setting in settings for text in _faults(setting)]
 
 
+def audit_text(settings: Sequence[Reported], findings: Sequence[Finding]) -> str:
+    """The findings, one a line, and how many settings they are of."""
+    lines = []
+    if findings:
+        width = max(len("setting"), *(len(finding.name) for finding in findings))
+        lines = [f"{'setting':<{width}}  finding"]
+        lines += [f"{finding.name:<{width}}  {finding.text}" for finding in findings]
+    faulty = len({finding.name for finding in findings})
+    unchecked = sum(not checkable(setting) for setting in settings)
+    rest = f"; {unchecked} hold too few statistics to be checked" if unchecked else ""
+    return "\n".join([*lines, f"{faulty} of {len(settings)} settings cannot be as printed{rest}"])
+
+
 def checkable(setting: Reported) -> bool:
     """Whether a row holds two statistics that bind one another."""
     return len(setting.values) > 1

@@ -1,0 +1,102 @@
+"""Several trained models on the same corrupted scans: cells, table and figure in one folder."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from medssl.common.errors import InputError, unknown_name
+from medssl.common.files import write_text
+from medssl.data import load_datalist
+from medssl.data.corruptions import VOLUME_CORRUPTIONS
+from medssl.data.lists.datalist import LISTS
+from medssl.evaluation.scan_robustness import cells_of, measure_robustness
+from medssl.inference.checkpoints import refuse_training_cases
+from medssl.inference.deployment import load_deployment
+from medssl.reports.robustness import robustness_identity, write_robustness
+
+
+def study_robustness(
+    out: str | Path,
+    *,
+    checkpoints: Sequence[str],
+    datalist_file: str | Path,
+    list_name: str = "test",
+    corruptions: Sequence[str] | None = None,
+    severities: Sequence[int] = (1, 3, 5),
+    stride: Sequence[int] | None = None,
+    amp: Literal["off", "bf16"] | None = None,
+    device: torch.device | str | None = None,
+    allow: Collection[str] = (),
+    margin: float | None = None,
+    seed: int = 0,
+    facts: Mapping[str, Any] | None = None,
+) -> str:
+    """Measure models on corrupted scans; cells that are there already are kept.
+
+    Args:
+        out: the folder; ``robustness.csv``, ``robustness.md``, ``radar.png``, ``settings.json`` and a JSON
+            file for each cell in ``cells/MODEL``.
+        checkpoints: files, each with ``NAME=`` before it or named by its run's folder.
+        datalist_file: a MONAI datalist.
+        list_name: the list whose cases, as far as they have labels, are measured.
+        corruptions: by default all.
+        severities: from 1 to 5.
+        stride: voxels between two windows; by default the model's.
+        amp: precision; by default the model's.
+        device: by default a GPU where there is one.
+        allow: see :func:`~medssl.inference.load_deployment`.
+        margin: mm around prediction and reference in which reliability is measured; None for the whole scan.
+        seed: of the corruptions.
+        facts: kept in ``settings.json``.
+
+    Returns:
+        The table as Markdown.
+
+    Raises:
+        InputError: an unknown list, corruption or severity; two models of one name; a model that was trained
+            on the labels of one of the cases; a cell of another model or with other settings.
+    """
+    if list_name not in LISTS:
+        raise unknown_name("list", list_name, LISTS)
+    cells = cells_of(corruptions or list(VOLUME_CORRUPTIONS), severities)
+    datalist = load_datalist(datalist_file)
+    items = [item for item in datalist[list_name] if "label" in item]
+    cases = [item["case"] for item in items]
+    results = {}
+    for name, checkpoint in _by_name(checkpoints).items():
+        refuse_training_cases(checkpoint, cases)
+        deployment = load_deployment([checkpoint], allow=allow)
+        predictor = deployment.predictor(
+            stride=stride, keep_probabilities=True, temperature=1.0, amp=amp, device=device
+        )
+        results[name] = measure_robustness(
+            Path(out) / "cells" / name,
+            cells,
+            items,
+            identity=robustness_identity(
+                checkpoint, cases, seed=seed, margin=margin, stride=list(predictor.stride), amp=predictor.amp
+            ),
+            transform=deployment.transform,
+            predictor=predictor,
+            seed=seed,
+            margin=margin,
+            reference=deployment.loader("label", label_map=datalist.get("label_map")),
+        )
+    table = write_robustness(out, results)
+    write_text(Path(out) / "settings.json", json.dumps(dict(facts or {}), default=str, indent=2) + "\n")
+    return table
+
+
+def _by_name(words: Sequence[str]) -> dict[str, str]:
+    """Files by what stands before ``=``, or else by the run folder's name."""
+    files: dict[str, str] = {}
+    for word in words:
+        name, _, file = word.rpartition("=")
+        name = name or Path(file).absolute().parent.name
+        if name in files or "/" in name or name.startswith("."):
+            raise InputError(f"model {name!r}", "is no name of one model", "give NAME=FILE")
+        files[name] = file
+    return files
