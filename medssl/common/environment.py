@@ -1,4 +1,4 @@
-"""Versions, devices and cores of this machine."""
+"""Versions, devices and cores of this machine, for a bug report."""
 
 import os
 import platform
@@ -30,13 +30,13 @@ def describe() -> dict[str, str]:
     facts = {"medssl": __version__, "python": sys.version.split()[0], "platform": platform.platform()}
     facts |= {package: _version(package) or "not installed" for package in PACKAGES}
     for extra, package in EXTRAS.items():
-        found = _version(package)
-        facts[f"extra {extra}"] = f"{package} {found}" if found else "not installed"
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts["cores"] = f"{os.cpu_count()} ({usable} usable, torch uses {torch.get_num_threads()})"
+        version = _version(package)
+        facts[f"extra {extra}"] = f"{package} {version}" if version else "not installed"
+    usable_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts["cores"] = f"{os.cpu_count()} ({usable_cores} usable, torch uses {torch.get_num_threads()})"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-        facts["memory"] = f"{total:.1f} GiB"
+        bytes_in_all = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        facts["memory"] = f"{bytes_in_all / 2**30:.1f} GiB"
     facts["cpu capability"] = torch.backends.cpu.get_cpu_capability()
     if not torch.cuda.is_available():
         facts["gpu"] = "none"

@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ignite.engine import Events
 
 from medssl.common.errors import InputError
+from medssl.common.next_steps import after_run
+from medssl.common.progress import Progress
+from medssl.common.run_folder import RunFolder
 from medssl.evaluation.case_metrics import CaseMetrics, Row, summary_table
 from medssl.inference.checkpoints import load_checkpoint
 from medssl.inference.deployment import load_deployment
@@ -94,10 +98,14 @@ def evaluate_run(
         )
         handles = [evaluator.add_event_handler(event, handler) for event, handler in events]
         try:
-            evaluator.run()
+            with Progress(len(evaluator.data_loader), title=f"scoring {name}.pt", unit="case") as progress:
+                advance = partial(progress.advance, 1)
+                handles.append(evaluator.add_event_handler(Events.ITERATION_COMPLETED, advance))
+                evaluator.run()
         finally:
             for handle in handles:
                 handle.remove()
         logger.info("%s of step %d\n%s", name, step, summary_table(scores.rows))
         results[name] = scores.rows
+    logger.info("scored: %s; next: %s", folder, after_run(RunFolder(folder)))
     return results

@@ -43,13 +43,13 @@ def seconds_per_step(log: Path) -> float | None:
     if not log.is_file():
         return None
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    train = [line for line in lines if line["event"] == "train"]
-    stretches = [
+    train_lines = [line for line in lines if line["event"] == "train"]
+    seconds_of_stretches = [
         (after["seconds"] - before["seconds"]) / (after["step"] - before["step"])
-        for before, after in pairwise(train)
+        for before, after in pairwise(train_lines)
         if before["epoch"] == after["epoch"]
     ]
-    return round(statistics.median(stretches), 6) if stretches else None
+    return round(statistics.median(seconds_of_stretches), 6) if seconds_of_stretches else None
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
@@ -63,5 +63,5 @@ def peak_memory_mb(device: torch.device) -> float | None:
         import resource
     except ImportError:
         return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_per_unit / 2**20, 1)

@@ -283,9 +283,9 @@ def _refuse_difference(
 
 def _files_of_run(folder: Path) -> list[Path]:
     """The files of an earlier run, with those that a kill left half-written."""
-    whole = [folder / name for name in RUN_FILES]
+    files = [folder / name for name in RUN_FILES]
     halves = [path for name in RUN_FILES for path in folder.glob(f".tmp-*-{name}")]
-    return [path for path in (*whole, *halves, *folder.glob(_EVENTS)) if path.is_file()]
+    return [path for path in (*files, *halves, *folder.glob(_EVENTS)) if path.is_file()]
 
 
 def _write(run: RunFolder, record: dict[str, Any]) -> None:

@@ -27,13 +27,19 @@ def expected_seconds(runs: Sequence[PlannedRun], states: Mapping[str, State]) ->
     The median of finished runs of the same data set, setting and labelled count; else of those of the same
     data set; else what the protocol file expects; None where nobody knows.
     """
-    finished = [(run, s) for run in runs if states[run.name] == "finished" and (s := run_seconds(run))]
+    finished = [
+        (run, seconds) for run in runs if states[run.name] == "finished" and (seconds := run_seconds(run))
+    ]
 
     def expected(run: PlannedRun) -> float | None:
-        data = [(other, s) for other, s in finished if other.dataset == run.dataset]
-        same = [s for o, s in data if (o.setting, o.labeled) == (run.setting, run.labeled)]
-        if same or data:
-            return statistics.median(same or [s for _, s in data])
+        same_data = [(other, seconds) for other, seconds in finished if other.dataset == run.dataset]
+        alike = [
+            seconds
+            for other, seconds in same_data
+            if (other.setting, other.labeled) == (run.setting, run.labeled)
+        ]
+        if same_data:
+            return statistics.median(alike or [seconds for _, seconds in same_data])
         return None if run.minutes is None else 60 * run.minutes
 
     return {run.name: expected(run) for run in runs}

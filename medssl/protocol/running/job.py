@@ -255,8 +255,8 @@ def _difference(earlier: Any, run: PlannedRun) -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
-    said = [line.strip() for line in lines if line.strip() and not line.startswith("===")]
-    return said[-1] if said else "no output"
+    output = [line.strip() for line in lines if line.strip() and not line.startswith("===")]
+    return output[-1] if output else "no output"
 
 
 def last_step(folder: Path) -> int:

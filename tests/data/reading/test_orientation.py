@@ -49,7 +49,7 @@ def test_every_storage_order_gives_the_network_the_same_bits(tmp_path, name):
         image, ids = oriented["image"], oriented["label"]
         seen.append((image.as_tensor(), ids.as_tensor(), image.affine))
     assert seen[0][1].any()
-    for image, ids, affine in seen[1:]:
+    for image, ids, image_affine in seen[1:]:
         assert torch.equal(image, seen[0][0])
         assert torch.equal(ids, seen[0][1])
         assert torch.equal(affine, seen[0][2])

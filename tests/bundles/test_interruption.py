@@ -1,0 +1,77 @@
+"""Real signals to ``python -m monai.bundle run`` and to ``medssl protocol run``."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from medssl.common.lock import is_held
+from tests.bundles.conftest import BUNDLE, CONFIGS, TINY
+from tests.places import ROOT
+from tests.processes import start_command, wait_for_file
+
+# Long enough to be caught in the act.
+SETTINGS = {**TINY, "device": "cpu", "max_steps": 40}
+
+
+def bundle_command(phantoms, run):
+    names = ("train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml")
+    files = str([str(CONFIGS / name) for name in names])
+    settings = {**SETTINGS, "dataset_dir": phantoms, "run_dir": run}
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *options]
+
+
+def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_path):
+    run = tmp_path / "my run"
+    with start_command(bundle_command(phantoms, run)) as process:
+        wait_for_file(process, run / "last.pt")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    line = said.splitlines()[-1]
+    assert line.startswith("interrupted at step ")
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    assert not is_held(run)
+    step = torch.load(run / "last.pt", weights_only=True)["progress"]["step"]
+    assert 2 <= step <= int(record["message"].removeprefix("step "))
+
+    program, *words = shlex.split(line.partition("go on with: ")[2])
+    assert sys.executable.endswith(program)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"resumed from {run / 'last.pt'} at step {step}" in done.stderr
+    assert f"next: medssl evaluate '{run}'" in done.stderr
+    assert "Supervised: 40 of 40 steps, loss " in done.stderr
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms, tmp_path, number):
+    content = {
+        "bundle": str(BUNDLE),
+        "datasets": {"phantom": {"files": ["datasets/phantom.yaml"], "labeled": [2]}},
+        "methods": {"supervised": {"files": ["methods/supervised.yaml"]}},
+        "seeds": [1],
+        "settings": {k: v for k, v in SETTINGS.items() if k not in ("bundle_root", "device", "labeled")},
+    }
+    protocol = tmp_path / "tiny.yaml"
+    protocol.write_text(yaml.safe_dump(content), encoding="utf-8")
+    arguments = ["protocol", "run", str(protocol), "--dataset-dir", str(phantoms), "--runs", str(tmp_path)]
+    run = tmp_path / "phantom-supervised-labeled2-seed1"
+    with start_command([sys.executable, "-m", "medssl", *arguments]) as process:
+        wait_for_file(process, run / "last.pt")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert said == f"interrupted; go on with: {shlex.join(['medssl', *arguments])}\n"
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert not is_held(run)
+    assert "interrupted at step " in (run / "output.log").read_text()
