@@ -193,7 +193,8 @@ def _run_stage(
             )
         try:
             started(process)
-            code = process.wait()
+            while (code := process.poll()) is None:
+                time.sleep(0.1)  # and not wait(), into which a cancellation by Ray does not reach
         except BaseException:  # this process is interrupted: the stage must not outlive it
             end_process(process)
             raise

@@ -1,6 +1,7 @@
 """Planned runs on a Ray cluster: where a study outgrows one machine."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from medssl.common.errors import InputError, signals_raise
@@ -72,10 +73,13 @@ class RayPool:
         try:
             with Progress(len(waiting), title="runs", unit="run") as progress:
                 while waiting:
-                    (done,), _ = self._ray.wait(list(waiting), num_returns=1)
-                    run = waiting.pop(done)
+                    finished, _ = self._ray.wait(list(waiting), num_returns=1, timeout=0)
+                    if not finished:
+                        time.sleep(0.1)  # and not within Ray, which makes Ctrl-C of every signal
+                        continue
+                    run = waiting.pop(finished[0])
                     try:
-                        outcome = self._ray.get(done)
+                        outcome = self._ray.get(finished[0])
                     except self._ray.exceptions.RayError as error:
                         outcome = Outcome(run.name, "failed", " ".join(str(error).split()))
                     outcomes.append(outcome)
