@@ -52,7 +52,7 @@ def test_every_storage_order_gives_the_network_the_same_bits(tmp_path, name):
     for image, ids, image_affine in seen[1:]:
         assert torch.equal(image, seen[0][0])
         assert torch.equal(ids, seen[0][1])
-        assert torch.equal(affine, seen[0][2])
+        assert torch.equal(image_affine, seen[0][2])
 
 
 @pytest.mark.parametrize("letters", ["RAS", "LPI", "PIR", "SLA"])
