@@ -4,6 +4,7 @@ import functools
 import pytest
 import torch
 
+from medssl.common import draws
 from medssl.common.errors import InputError
 from medssl.losses import cross_entropy, dice_loss, negative_loss, positive_loss
 from medssl.methods import Batch, SigmoidRamp, TCSeg
@@ -126,6 +127,18 @@ def test_the_same_seed_and_step_draw_the_same_regions_whatever_is_switched_off(b
     other = TCSeg(network, seed=4)._draw_regions(unreliable, 7)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
+
+
+def test_every_rank_draws_regions_of_its_own_and_the_first_as_one_process_does(network, monkeypatch):
+    method, unreliable = TCSeg(network, seed=3), torch.rand(2, 32, 16, 16) < 0.3
+    alone = method._draw_regions(unreliable, 7)
+    monkeypatch.setattr(draws, "rank", lambda: 0)
+    first = method._draw_regions(unreliable, 7)
+    monkeypatch.setattr(draws, "rank", lambda: 1)
+    second = method._draw_regions(unreliable, 7)
+    for one, two, three in zip(alone, first, second, strict=True):
+        assert torch.equal(one, two)
+        assert not torch.equal(one, three)
 
 
 def test_boxes_alternate_between_random_and_aimed(network):
