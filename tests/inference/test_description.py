@@ -167,7 +167,8 @@ def test_a_transform_that_is_not_listed_is_refused(name):
     [
         {"num_classes": "2"}, {"num_classes": 1}, {"patch_size": 16}, {"patch_size": [16, True, 16]},
         {"orientation": "RAX"}, {"amp": "int8"}, {"channels_last": "yes"}, {"class_names": [1]},
-        {"spacing": "wide"}, {"network": "VNet"}, {"network": None}, {"preprocessing": [{"name": "LoadCased"}]},
+        {"spacing": "wide"}, {"network": "VNet"}, {"network": None},
+        {"preprocessing": [{"name": "LoadCased"}]},
     ],
 )  # fmt: skip
 def test_a_field_of_another_type_is_named(change):
