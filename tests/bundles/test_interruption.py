@@ -53,12 +53,8 @@ def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_pat
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize(
-    ("number", "more"), [(signal.SIGINT, []), (signal.SIGTERM, ["--ray"])], ids=["local", "ray"]
-)
-def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms, tmp_path, number, more):
-    if more:
-        pytest.importorskip("ray", reason="Ray is not installed (extra: cluster)")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms, tmp_path, number):
     content = {
         "bundle": str(BUNDLE),
         "datasets": {"phantom": {"files": ["datasets/phantom.yaml"], "labeled": [2]}},
@@ -69,7 +65,6 @@ def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms
     protocol = tmp_path / "tiny.yaml"
     protocol.write_text(yaml.safe_dump(content), encoding="utf-8")
     arguments = ["protocol", "run", str(protocol), "--dataset-dir", str(phantoms), "--runs", str(tmp_path)]
-    arguments += more
     run = tmp_path / "phantom-supervised-labeled2-seed1"
     with start_command([sys.executable, "-m", "medssl", *arguments]) as process:
         wait_for_file(process, run / "last.pt")
