@@ -13,8 +13,9 @@ REFERENCE[4:14, 3:9, 3:9] = 1
 
 
 def scored(shift, confidence_where_wrong):
-    """A prediction that lies some voxels off, and how sure the model is of what it got wrong."""
+    """A prediction that lies so many voxels off and is as many too thin, and how sure the model is of it."""
     predicted = np.roll(REFERENCE, shift, axis=0)
+    predicted[..., : 3 + shift] = 0
     confidence = np.where(predicted == REFERENCE, 0.97, confidence_where_wrong)
     foreground = np.where(predicted == 1, confidence, 1 - confidence)
     probs = torch.from_numpy(np.stack([1 - foreground, foreground])).float()
