@@ -32,7 +32,7 @@ def test_version_and_help(capsys):
 
 
 def test_a_command_is_a_module_and_help_lists_them_all(capsys):
-    modules = {path.stem for path in (ROOT / "medssl/commands").iterdir() if not path.stem.startswith("__")}
+    modules = {path.stem for path in (ROOT / "medssl/commands").iterdir() if not path.stem.startswith("_")}
     assert set(command_names()) == modules
     main(["--help"])
     listed = capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "LABELS")
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "CORRECTED")
     commands = commands_of((ROOT / "README.md").read_text())
-    assert len(commands) == 11
+    assert len(commands) == 12
     for command in commands:
         arguments = place(command, tmp_path)
         if arguments[0] == "medssl":
@@ -127,7 +127,7 @@ def test_files_that_a_document_names_exist(path):
     [
         ("--method_name tcsegg", "error: method 'tcsegg': no such name; did you mean 'tcseg'?"),
         ("--dataset_name phantoms", "error: dataset 'phantoms': no such name; did you mean 'phantom'?"),
-        ("--patch_size [50,48,32]", "error: patch size 50x48x32: the V-Net cannot take it;"),
+        ("--patch_size [50,48,32]", "error: patch size 50x48x32: DualDecoderVNet cannot take it;"),
     ],
 )
 def test_bad_input_ends_the_bundle_with_one_line_and_status_2(tmp_path, option, line):

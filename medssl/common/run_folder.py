@@ -75,6 +75,17 @@ class RunFolder:
         Raises:
             InputError: missing or damaged.
         """
+        record = self.stored()
+        if record.get("status") == "running" and not is_held(self.path):
+            record["status"] = "interrupted"  # by a kill, which leaves no time to record it
+        return record
+
+    def stored(self) -> dict[str, Any]:
+        """The contents of ``run.json`` as they are, to be added to.
+
+        Raises:
+            InputError: missing or damaged.
+        """
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -83,6 +94,4 @@ class RunFolder:
             raise InputError(self.record, "cannot be read", "start the run anew with overwrite") from error
         if not isinstance(record, dict):
             raise InputError(self.record, "not the record of a run", "start the run anew with overwrite")
-        if record.get("status") == "running" and not is_held(self.path):
-            record["status"] = "interrupted"  # by a kill, which leaves no time to record it
         return record

@@ -176,14 +176,14 @@ def finish_run(
     """Write how the run ended, and what it cost, into its ``run.json``; the first process does it."""
     if rank() == 0:
         end = {"status": status, "ended": _now(), "message": message}
-        _write(run, run.read() | end | ({"cost": dict(cost)} if cost else {}))
+        _write(run, run.stored() | end | ({"cost": dict(cost)} if cost else {}))
 
 
 def warn_of_run(run: RunFolder, message: str) -> None:
     """Log a warning and keep it under ``warnings`` of ``run.json``, once; the first process does it."""
     if rank() != 0:
         return
-    record = run.read()
+    record = run.stored()
     warnings = record.get("warnings") or []
     if message not in warnings:
         logger.warning("%s", message)

@@ -102,7 +102,7 @@ def test_a_run_of_an_earlier_version_is_scored_by_the_short_line(trained, desk, 
     """Its configuration has other parts; the settings are the same."""
     old = shutil.copytree(trained, desk / "old", ignore=shutil.ignore_patterns("cases_*", "reliability_*"))
     config = yaml.safe_load((old / "config.yaml").read_text())
-    for name in ("cases", "load", "resample", "predictor", "deployed", "ramp_share", "warmup_share"):
+    for name in ("cases", "load", "resample", "ramp_share", "warmup_share"):
         del config[name]
     config["imports"] = ["$import torch", "$import medssl.engines as engines"]
     config["preprocessing"][0] = {"_target_": "medssl.data.LoadCased", "keys": ["image", "label"]}

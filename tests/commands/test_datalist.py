@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medssl.cli import build_parser, main
+from medssl.cli import build_parser, command_names, main
 from medssl.data import load_datalist, read_split, validate_datalist
 from medssl.data.lists.datalist import LISTS
 from tests.places import ROOT
@@ -139,7 +139,7 @@ def test_commands_of_the_guide_are_understood(tmp_path, monkeypatch, capsys):
     assert {line[1] for line in lines} >= {"datalist", "scripts/prepare_la.py", "scripts/prepare_msd.py"}
     for line in lines:
         if line[0] == "medssl":
-            build_parser().parse_args(line[1:])
+            build_parser(command_names()).parse_args(line[1:])
         else:
             arguments = [word for word in line[2:] if word != "--download"]
             assert script(Path(line[1]).stem).main(arguments) == 2

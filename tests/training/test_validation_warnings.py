@@ -74,4 +74,4 @@ def test_warnings_stand_in_the_record_once_and_beside_what_was_there(run_dir):
     run = RunFolder(run_dir)
     for message in ("one", "two", "one"):
         warn_of_run(run, message)
-    assert run.read() == {"status": "running", "warnings": ["one", "two"]}
+    assert run.stored() == {"status": "running", "warnings": ["one", "two"]}

@@ -11,8 +11,8 @@ from medssl.common.errors import InputError, find_input_error, unknown_name
 from medssl.protocol.running.plan import PlannedRun
 from medssl.training.settings import evaluation_cases
 
-CHECKS = ("checked", "method")
-"""Ids of the training's config whose evaluation refuses what a run cannot use."""
+CHECKS = "checked"
+"""Id of the part of the training's config whose evaluation refuses what a run cannot use."""
 
 OF_ONE_RUN = ("seed", "run_dir")
 """Settings in which runs differ that fail or pass together."""
@@ -47,8 +47,7 @@ def _check(run: PlannedRun) -> None:
     parser = _read(run)
     _refuse_unknown_settings(run, parser)
     parser.update(dict(run.settings))
-    for name in CHECKS:
-        _evaluate(parser, name)
+    _evaluate(parser, CHECKS)
     if not evaluation_cases(_evaluate(parser, "datalist"), "test"):
         raise InputError("test", "there is no test case to score", "add a 'test' list, or ask for test cases")
 

@@ -81,7 +81,7 @@ def test_every_loader_of_the_bundle_takes_the_map():
     configs = [
         loader for path in CONFIGS.rglob("*.yaml") for loader in loaders(yaml.safe_load(path.read_text()))
     ]
-    assert len(configs) >= 8
+    assert configs
     assert all(config["label_map"] == "@label_map" for config in configs)
 
 

@@ -48,7 +48,7 @@ def test_a_plan_that_can_run_passes_and_leaves_nothing(tmp_path, data):
         ({"train::trainr::amp": "off"}, "names no part of the configs"),
         ({"method_options::use_uncertianty": False}, "use_uncertianty"),
         ({"method_options::preset": "papr"}, "did you mean 'paper'"),
-        ({"patch_size": [50, 48, 32]}, "the V-Net cannot take it"),
+        ({"patch_size": [50, 48, 32]}, "DualDecoderVNet cannot take it"),
         ({"max_steps": 7, "steps_per_epoch": 2}, "not a multiple"),
         ({"num_classes": 3}, "no label shows class 2"),
         ({"test": 0}, "no test case to score"),
