@@ -65,7 +65,6 @@ class TrainVariant:
     """One way to train; ``step`` takes the next step."""
 
     def __init__(self, name: str, patch: list[int], width: int) -> None:
-        """Build student, teacher and optimiser from one seed."""
         torch.manual_seed(0)
         self.plain = name == "plain"
         self.bf16 = name.endswith("bf16")

@@ -31,7 +31,6 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str | Path, fault: str, remedy: str) -> None:
-        """Compose the line ``where: fault; remedy``."""
         super().__init__(f"{where}: {fault}; {remedy}")
         self.where, self.fault, self.remedy = str(where), fault, remedy
 
@@ -49,7 +48,6 @@ class Interruption(KeyboardInterrupt):
     """
 
     def __init__(self, message: str = "interrupted", *, signal_number: int = signal.SIGINT) -> None:
-        """Keep both."""
         super().__init__(message)
         self.signal_number = int(signal_number)
 

@@ -40,7 +40,6 @@ class Progress:
         inner: bool = False,
         seconds_between_lines: float = SECONDS_BETWEEN_LINES,
     ) -> None:
-        """Show the bar."""
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self.seconds_between_lines = seconds_between_lines
         self._bar: tqdm[Any] = tqdm(

@@ -61,7 +61,6 @@ class CaseMetrics:
         subset: Literal["test", "validation"] = "test",
         temperature: float = 1.0,
     ) -> None:
-        """Remember the arguments."""
         self.subset, self.temperature = subset, temperature
         self.reliability_margin = reliability_margin
         self.pooled = ReliabilityMetrics(num_classes)

@@ -81,7 +81,6 @@ class PseudoLabelQuality:
         batch_size: int = 2,
         seed: int = 0,
     ) -> None:
-        """Remember what to judge; nothing is loaded yet."""
         for argument, value in (("interval", interval), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{argument} must be at least 1, got {value}")

@@ -104,7 +104,6 @@ class Predictor:
         channels_last: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Check that the networks allow what is asked."""
         if not networks or (uncertainty == "ensemble" and len(networks) < 2):
             raise InputError(
                 f"{len(networks)} checkpoint(s)",

@@ -36,7 +36,6 @@ class ScanEvaluator(Evaluator):  # type: ignore[misc]
         device: torch.device | str = "cpu",
         val_handlers: Sequence[Callable[[Engine], None]] | None = None,
     ) -> None:
-        """Set up the engine without collating and decollating."""
         super().__init__(device, val_data_loader, val_handlers=val_handlers, decollate=False)
         self.inferer = inferer
 

@@ -41,7 +41,6 @@ class SlidingWindowProbabilities(Inferer):  # type: ignore[misc]
         amp: Literal["off", "bf16"] = "off",
         multiple: int = 1,
     ) -> None:
-        """Check the stride."""
         super().__init__()
         self.patch, self.multiple = roi_size, multiple
         self.stride = roi_size if stride is None else stride

@@ -67,7 +67,6 @@ class Method(nn.Module, ABC):
     teacher: Teacher | None
 
     def __init__(self) -> None:
-        """No teacher, unless the method sets one."""
         super().__init__()
         self.teacher = None
 

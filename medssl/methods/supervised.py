@@ -15,7 +15,6 @@ class Supervised(Method):
     """
 
     def __init__(self, network: Network) -> None:
-        """Keep the network."""
         super().__init__()
         self.network = network
 

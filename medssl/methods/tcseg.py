@@ -100,7 +100,6 @@ class TCSeg(Method):
         misapplied_box_axes: bool = False,
         empty_structure: bool = False,
     ) -> None:
-        """Check the arguments and copy the student into the teacher."""
         super().__init__()
         for name, value, known in (
             ("preset", preset, get_args(Preset)),

@@ -33,7 +33,6 @@ class Teacher(nn.Module):
         buffers: Literal["own", "copy"] = "own",
         mode: Literal["train", "eval"] = "train",
     ) -> None:
-        """Copy the student and switch its gradients off."""
         super().__init__()
         if not 0 <= alpha < 1:
             raise ValueError(f"alpha must be in [0, 1), got {alpha}")

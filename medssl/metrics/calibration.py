@@ -42,7 +42,6 @@ class CalibrationError(PooledMetric):
     """
 
     def __init__(self, num_bins: int = 15, *, ignore_index: int | None = None) -> None:
-        """Check the number of bins."""
         super().__init__()
         if num_bins < 1:
             raise ValueError(f"num_bins must be at least 1, got {num_bins}")
@@ -111,7 +110,6 @@ class AdaptiveCalibrationError(CalibrationError):
     """
 
     def __init__(self, num_bins: int = 15, *, ignore_index: int | None = None) -> None:
-        """Count in fine bins."""
         super().__init__(FINE, ignore_index=ignore_index)
         if num_bins < 1:
             raise ValueError(f"num_bins must be at least 1, got {num_bins}")
@@ -140,7 +138,6 @@ class ProperScores(PooledMetric):
     """
 
     def __init__(self, *, ignore_index: int | None = None) -> None:
-        """Start at nothing."""
         super().__init__()
         self.ignore_index = ignore_index
 

@@ -28,7 +28,6 @@ class PooledMetric(ABC):
     """
 
     def __init__(self) -> None:
-        """Start at nothing."""
         self.sums: dict[str, Tensor] = {}
 
     @abstractmethod

@@ -21,7 +21,6 @@ class ReliabilityMetrics:
     """
 
     def __init__(self, num_classes: int, *, ignore_index: int | None = IGNORE, num_bins: int = 15) -> None:
-        """Start at nothing."""
         self.iou = MeanIoU(num_classes, ignore_index=ignore_index)
         self.calibration = CalibrationError(num_bins, ignore_index=ignore_index)
         self.classwise = ClasswiseCalibrationError(num_bins, ignore_index=ignore_index)

@@ -49,7 +49,6 @@ class MaskPair:
     """
 
     def __init__(self, pred: Array, ref: Array, spacing: Spacing = 1.0, *, label: int = 1) -> None:
-        """Check the arguments and find both masks."""
         predicted, referred = (
             values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
             for values in (pred, ref)

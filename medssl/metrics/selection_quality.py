@@ -43,7 +43,6 @@ class SelectionCounts:
     """
 
     def __init__(self, *, ignore_index: int | None = IGNORE) -> None:
-        """Start at nothing."""
         self.ignore_index = ignore_index
         self.counts = torch.zeros(2, 2, dtype=torch.int64)  # selected, right
 
@@ -90,7 +89,6 @@ class ClassSelectionCounts:
     """
 
     def __init__(self, num_classes: int, *, ignore_index: int | None = IGNORE) -> None:
-        """Start at nothing."""
         self.num_classes, self.ignore_index = num_classes, ignore_index
         # selected, pseudo-label, truth
         self.counts = torch.zeros(2, num_classes, num_classes, dtype=torch.int64)

@@ -49,7 +49,6 @@ class RiskCoverage(PooledMetric):
     """
 
     def __init__(self, bins: int = 4096, *, ignore_index: int | None = None) -> None:
-        """Start at nothing."""
         super().__init__()
         self.bins, self.ignore_index = bins, ignore_index
 

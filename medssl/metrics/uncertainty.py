@@ -39,7 +39,6 @@ class UncertaintyQuality(PooledMetric):
     def __init__(
         self, protocol: UncertaintyProtocol = "principled", *, ignore_index: int | None = IGNORE
     ) -> None:
-        """Check the protocol."""
         super().__init__()
         if protocol not in get_args(UncertaintyProtocol):
             raise ValueError(f"protocol must be one of {get_args(UncertaintyProtocol)}, got {protocol!r}")
@@ -147,7 +146,6 @@ class MeanIoU(PooledMetric):
     """
 
     def __init__(self, num_classes: int, *, ignore_index: int | None = None) -> None:
-        """Start at nothing."""
         super().__init__()
         self.num_classes, self.ignore_index = num_classes, ignore_index
 

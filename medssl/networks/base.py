@@ -67,7 +67,6 @@ class Adapted(Network):
     """
 
     def __init__(self, network: nn.Module, *, patch_multiple: int | Sequence[int] = 1) -> None:
-        """Keep the module."""
         super().__init__()
         self.network = network
         self.patch_multiple = patch_multiple if isinstance(patch_multiple, int) else tuple(patch_multiple)
@@ -101,7 +100,6 @@ class Deployed(nn.Module):
     """
 
     def __init__(self, network: Network) -> None:
-        """Share the modules that the path uses."""
         super().__init__()
         # The path runs on a shell of the network over the same registries, so that whatever replaces a
         # module or a tensor of one (a move, a copy, a folded batch norm) replaces it in the other.

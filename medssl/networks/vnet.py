@@ -32,7 +32,6 @@ class Encoder(nn.Module):
     """Five stages, each at half the resolution and twice the channels of the one before."""
 
     def __init__(self, in_channels: int, width: int, dropout: float) -> None:
-        """Build the stages and the strided convolutions between them."""
         super().__init__()
         widths = [width * 2**i for i in range(STAGES)]
         self.stages = nn.ModuleList(
@@ -62,7 +61,6 @@ class Decoder(nn.Module):
     """
 
     def __init__(self, num_classes: int, width: int, dropout: float, *, trilinear: bool = False) -> None:
-        """Build the upsampling units, the stages and the classifier."""
         super().__init__()
         widths = [width * 2**i for i in reversed(range(STAGES - 1))]
         self.ups = nn.ModuleList(_unit(self._up(2 * w, w, trilinear), w) for w in widths)
@@ -119,7 +117,6 @@ class VNet(Network):
     def __init__(
         self, in_channels: int = 1, num_classes: int = 2, width: int = 16, dropout: float = 0.5
     ) -> None:
-        """Build the encoder and the first decoder."""
         super().__init__()
         _check_arguments(in_channels, num_classes, width, dropout)
         self.encoder = Encoder(in_channels, width, dropout)
@@ -146,7 +143,6 @@ class DualDecoderVNet(VNet):
     def __init__(
         self, in_channels: int = 1, num_classes: int = 2, width: int = 16, dropout: float = 0.5
     ) -> None:
-        """Add the second decoder."""
         super().__init__(in_channels, num_classes, width, dropout)
         self.decoder2 = Decoder(num_classes, width, dropout, trilinear=True)
 

@@ -91,7 +91,6 @@ class MapWriter:
     """
 
     def __init__(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """Remember the folder."""
         self.names, self.overwrite = ReviewNames(out), overwrite
 
     def attach(self, engine: Engine) -> None:

@@ -35,7 +35,6 @@ class ReviewNames:
     """
 
     def __init__(self, folder: str | Path, *, bids: bool = False) -> None:
-        """Choose the form."""
         self.folder, self.bids = Path(folder), bids
         self._forms = BIDS if bids else FLAT
 

@@ -46,7 +46,6 @@ class TrainingCases:
         allow_absent_classes: bool = False,
         unlabeled_per_batch: int = 1,
     ) -> None:
-        """Sort the cases and check their files."""
         self.datalist, self.label_map = datalist, label_map
         self.selection: Selection = selection_of(datalist, selection)
         self.labeled: list[Item] = list(datalist["training"])

@@ -48,7 +48,6 @@ class Checkpointer:
         interval: int = 1,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Remember what to save; nothing is written yet."""
         if interval < 1:
             raise ValueError(f"interval must be at least 1, got {interval}")
         self.last, self.best = Path(folder) / "last.pt", Path(folder) / "best.pt"

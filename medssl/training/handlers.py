@@ -28,7 +28,6 @@ class ValidationFrom(ValidationHandler):  # type: ignore[misc]
     """
 
     def __init__(self, *, start: int = 1, **kwargs: Any) -> None:
-        """Remember the start."""
         super().__init__(**kwargs)
         self.start = start
 
@@ -56,7 +55,6 @@ class JsonLogHandler:
     """
 
     def __init__(self, path: str | Path, *, interval: int = 1, validator: Engine | None = None) -> None:
-        """Remember the arguments; nothing is written yet."""
         if interval < 1:
             raise ValueError(f"interval must be at least 1, got {interval}")
         self.path, self.interval, self.validator = Path(path), interval, validator
@@ -120,7 +118,6 @@ class ProgressBar:
     """
 
     def __init__(self, *, validator: Engine | None = None) -> None:
-        """Remember the validator."""
         self.validator = validator
         self._progress: Progress | None = None
 

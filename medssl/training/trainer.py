@@ -32,7 +32,6 @@ class NonFiniteLossError(RuntimeError):
     """
 
     def __init__(self, step: int, parts: Mapping[str, float]) -> None:
-        """Compose the message."""
         listed = ", ".join(f"{name}={value:.6g}" for name, value in parts.items())
         super().__init__(f"non-finite loss at step {step}: {listed}")
         self.step, self.parts = step, dict(parts)
@@ -115,7 +114,6 @@ class SemiSupervisedTrainer(Trainer):
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
-        """Prepare method and engine; handlers are attached in the given order."""
         if amp not in get_args(Precision):
             raise unknown_name("amp", str(amp), get_args(Precision))
         for name, count in (("max_epochs", max_epochs), ("steps_per_epoch", steps_per_epoch)):

@@ -25,7 +25,6 @@ class CaseDice(CumulativeIterationMetric):
     """
 
     def __init__(self, num_classes: int) -> None:
-        """Remember the number of classes."""
         super().__init__()
         self.num_classes = num_classes
 
@@ -56,7 +55,6 @@ class ValidationDice(IgniteMetricHandler):
     """
 
     def __init__(self, num_classes: int, *, prediction: str = "pred", label: str = "label") -> None:
-        """Build the metric and what takes it out of the engine's output."""
         super().__init__(
             metric_fn=CaseDice(num_classes),
             output_transform=from_engine([prediction, label]),

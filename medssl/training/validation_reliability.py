@@ -21,7 +21,6 @@ class ValidationReliability:
     def __init__(
         self, num_classes: int, *, probabilities: str = "probabilities", classes: str = "classes"
     ) -> None:
-        """Remember the keys."""
         self.num_classes, self.probabilities, self.classes = num_classes, probabilities, classes
         self.started(None)
 

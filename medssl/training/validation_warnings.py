@@ -25,7 +25,6 @@ class FruitlessValidations:
     """
 
     def __init__(self, run_dir: str | Path, *, pred: str = "pred") -> None:
-        """Remember the folder."""
         self.run, self.pred = RunFolder(Path(run_dir)), pred
         self._foreground, self._previous, self._warned = False, 0, False
 

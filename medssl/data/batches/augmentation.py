@@ -90,7 +90,6 @@ class RandTurnSquared(RandRotate90d):  # type: ignore[misc]
     """
 
     def __init__(self, keys: KeysCollection) -> None:
-        """Equal chances for the four turns."""
         super().__init__(keys, prob=0.75, max_k=3, allow_missing_keys=True)
 
     def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> Mapping[Hashable, Any]:

@@ -57,7 +57,6 @@ class SeededDataset(Dataset[Row | InputError]):
         strong: Augmentation | None = None,
         valid: bool = False,
     ) -> None:
-        """Check the views; nothing is loaded yet."""
         for view in views:
             if view != WEAK and not view.startswith(STRONG):
                 raise unknown_name("view", view, (WEAK, STRONG))

@@ -50,7 +50,6 @@ class TwoStreamBatchSampler(Sampler[list[Draw]]):
         world_size: int | None = None,
         start: int = 0,
     ) -> None:
-        """Check the numbers; nothing is drawn yet."""
         self.rank = ranks.rank() if rank is None else rank
         self.world_size = ranks.world_size() if world_size is None else world_size
         if not 0 <= self.rank < self.world_size:

@@ -120,7 +120,6 @@ class CaseError(InputError):
     """
 
     def __init__(self, code: str, where: str | Path, fault: str, remedy: str) -> None:
-        """Compose the line."""
         super().__init__(where, fault, remedy)
         self.code = code
 

@@ -189,7 +189,6 @@ class CorruptVolumed(MapTransform):  # type: ignore[misc]
     """
 
     def __init__(self, keys: KeysCollection, *, corruption: str, severity: int, seed: int = 0) -> None:
-        """Choose the corruption."""
         super().__init__(keys)
         self.corruption, self.severity, self.seed = corruption, severity, seed
 

@@ -48,6 +48,9 @@ class LoadCased(MapTransform):  # type: ignore[misc]
             ids that it does not name stay as they are. None changes nothing.
         in_channels: channels that every image must have; None for any number.
         num_classes: class ids must be below this (or 255: voxels that nobody labelled); None for any id.
+
+    Raises:
+        InputError: ``label_map`` is no map of class ids.
     """
 
     def __init__(
@@ -60,11 +63,6 @@ class LoadCased(MapTransform):  # type: ignore[misc]
         in_channels: int | None = None,
         num_classes: int | None = None,
     ) -> None:
-        """Choose the keys.
-
-        Raises:
-            InputError: ``label_map`` is no map of class ids.
-        """
         super().__init__(keys, allow_missing_keys)
         self.h5_spacing = h5_spacing
         self.label_map: LabelMap = parse_label_map(label_map)

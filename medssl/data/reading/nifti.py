@@ -17,11 +17,11 @@ class NiftiReader(NibabelReader):  # type: ignore[misc]
     """MONAI's reader of NIfTI that also verifies the checksum of a compressed file.
 
     nibabel stops reading a ``.nii.gz`` at the last voxel, before the checksum, so that flipped bits pass
-    for intensities. Here the stream is decompressed to its end, once.
+    for intensities. Here the stream is decompressed to its end, once. Axes of length one behind the third
+    are dropped, as the field's writers leave them.
     """
 
     def __init__(self) -> None:
-        """Axes of length one behind the third are dropped, as the field's writers leave them."""
         super().__init__(squeeze_non_spatial_dims=True)
 
     def read(self, data: Sequence[str | Path] | str | Path, **kwargs: Any) -> Any:

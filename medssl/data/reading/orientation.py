@@ -137,7 +137,6 @@ class Orientd(MapTransform):  # type: ignore[misc]
     """
 
     def __init__(self, keys: KeysCollection, *, orientation: str, allow_missing_keys: bool = True) -> None:
-        """Choose keys and orientation."""
         super().__init__(keys, allow_missing_keys)
         self.orientation = _letters(orientation)
 

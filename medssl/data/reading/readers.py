@@ -88,7 +88,6 @@ class H5Reader(VolumeReader):
     suffixes = (".h5", ".hdf5")
 
     def __init__(self, *, dataset: str = "image", spacing: float | Sequence[float] = 1.0) -> None:
-        """Set up for one dataset of the files."""
         values = [float(value) for value in np.broadcast_to(np.asarray(spacing, dtype=float), (3,))]
         if not all(0 < value < float("inf") for value in values):
             raise ValueError(f"spacing must be positive millimetres, got {spacing!r}")
@@ -141,7 +140,6 @@ class PillowReader(VolumeReader):
     axes = 2
 
     def __init__(self, *, dataset: str = "image") -> None:
-        """Set up for images or for labels."""
         self.dataset = dataset
 
     def volume(self, path: Path) -> Volume:

@@ -31,7 +31,6 @@ class CropToBoxd(Cropd):  # type: ignore[misc]
     def __init__(
         self, keys: KeysCollection, *, box_key: str = "roi", allow_missing_keys: bool = True
     ) -> None:
-        """Choose the keys."""
         super().__init__(keys, cropper=Crop(), allow_missing_keys=allow_missing_keys)
         self.box_key = box_key
 
@@ -87,7 +86,6 @@ class NormalizeByForegroundd(MapTransform):  # type: ignore[misc]
     """
 
     def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        """Choose the keys."""
         super().__init__(keys, allow_missing_keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -119,7 +117,6 @@ class CropAboveMinimumd(CropForegroundd):  # type: ignore[misc]
     """
 
     def __init__(self, keys: KeysCollection, *, source_key: str, allow_missing_keys: bool = False) -> None:
-        """Choose the keys."""
         super().__init__(keys, source_key, select_fn=_above_minimum, allow_missing_keys=allow_missing_keys)
 
 

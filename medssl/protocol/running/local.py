@@ -27,7 +27,6 @@ class LocalPool:
     """
 
     def __init__(self, devices: Sequence[str], *, threads: int | None = None, attempts: int = 2) -> None:
-        """Remember the devices; nothing is started."""
         self.devices = tuple(devices)
         self.threads = threads or max(1, (os.cpu_count() or 1) // len(self.devices))
         self.attempts = attempts

@@ -35,7 +35,6 @@ class RayPool:
         attempts: int = 2,
         local_cpus: int | None = None,
     ) -> None:
-        """Connect, or start a cluster."""
         try:
             import ray
         except ImportError as error:

@@ -103,7 +103,6 @@ class DualAxis(Selector):
         use_confidence: bool = True,
         use_uncertainty: bool = True,
     ) -> None:
-        """Check the ranges."""
         super().__init__()
         if not tau > 0:
             raise ValueError(f"tau must be above 0, got {tau}")

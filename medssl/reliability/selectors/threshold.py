@@ -20,7 +20,6 @@ class ConfidenceThreshold(Selector):
     """
 
     def __init__(self, threshold: float = 0.95) -> None:
-        """Check the threshold."""
         super().__init__()
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {threshold}")
