@@ -1,10 +1,12 @@
 """Files that are written whole or not at all."""
 
+import csv
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -31,6 +33,25 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None
+) -> None:
+    """Write a table (CSV, UTF-8, lines that end in a line feed) to ``path`` atomically.
+
+    Args:
+        path: the file.
+        rows: values by column; what a row lacks is empty.
+        columns: by default those of the first row; of no rows the file is empty, then.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        if columns is None:
+            columns = list(rows[0]) if rows else []
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if columns:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def sha256_of_file(path: str | Path) -> str:

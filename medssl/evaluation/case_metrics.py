@@ -1,7 +1,5 @@
 """Scores of every case of an evaluation, class by class, in the geometry of the reference file."""
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medssl.common.errors import InputError
-from medssl.common.files import write_text
+from medssl.common.files import write_csv, write_text
 from medssl.data.checks.volumes import AFFINE_TOLERANCE
 from medssl.metrics import EMPTY_POLICY, MaskPair, ReliabilityMetrics, ScoredClass
 from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, METRICS, Metric
@@ -132,12 +130,7 @@ class CaseMetrics:
 
     def completed(self, engine: Engine) -> None:
         """Write the CSV and the pooled reliability, and hand the means to the engine."""
-        text = io.StringIO()
-        if self.rows:
-            writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_csv(self.path, self.rows)
         self._write_pooled()
         for metric in CLASS_METRICS if self.rows else ():
             values = [float(row[metric.name]) for row in self.rows]

@@ -12,13 +12,12 @@ from torch import Tensor
 from medssl.common.errors import InputError
 from medssl.common.progress import track
 from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title
+from medssl.data.corruptions.images import DEPTH_FREE
 from medssl.evaluation.scan_robustness import Cell, cells_of
 from medssl.metrics import ReliabilityMetrics
 
 NATURAL_MEASURES = ("miou", "ece", "p_acc_cer", "p_unc_inacc", "rss")
 """What is reported of a cell, pooled over the pixels of all images (Landgraf et al. 2025, Tables 2 and 3)."""
-
-DEPTH_FREE = "-depth-free"
 
 Predict = Callable[[Tensor], Tensor]
 """From images ``(1, 3, H, W)`` in [0, 1] to probabilities ``(1, K, H, W)``."""

@@ -1,4 +1,4 @@
-"""Several trained models on the same corrupted scans: cells, table and figure in one folder."""
+"""Trained models on the same corrupted scans: cells, table and figure in one folder."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any, Literal
 import torch
 
 from medssl.common.errors import InputError, unknown_name
-from medssl.common.files import write_text
+from medssl.common.files import sha256_of_file, write_text
 from medssl.data import load_datalist
 from medssl.data.corruptions import VOLUME_CORRUPTIONS
 from medssl.data.lists.datalist import LISTS
-from medssl.evaluation.scan_robustness import cells_of, measure_robustness
+from medssl.evaluation.scan_robustness import Cell, cells_of, measure_robustness
 from medssl.inference.checkpoints import refuse_training_cases
 from medssl.inference.deployment import load_deployment
-from medssl.reports.robustness import robustness_identity, write_robustness
+from medssl.reports.robustness import write_robustness
 
 
 def study_robustness(
@@ -61,33 +61,132 @@ def study_robustness(
     """
     if list_name not in LISTS:
         raise unknown_name("list", list_name, LISTS)
-    cells = cells_of(corruptions or list(VOLUME_CORRUPTIONS), severities)
     datalist = load_datalist(datalist_file)
     items = [item for item in datalist[list_name] if "label" in item]
-    cases = [item["case"] for item in items]
     results = {}
     for name, checkpoint in _by_name(checkpoints).items():
-        refuse_training_cases(checkpoint, cases)
-        deployment = load_deployment([checkpoint], allow=allow)
-        predictor = deployment.predictor(
-            stride=stride, keep_probabilities=True, temperature=1.0, amp=amp, device=device
-        )
-        results[name] = measure_robustness(
+        refuse_training_cases(checkpoint, [item["case"] for item in items])
+        results[name] = _measure_checkpoint(
             Path(out) / "cells" / name,
-            cells,
+            checkpoint,
             items,
-            identity=robustness_identity(
-                checkpoint, cases, seed=seed, margin=margin, stride=list(predictor.stride), amp=predictor.amp
-            ),
-            transform=deployment.transform,
-            predictor=predictor,
+            corruptions=corruptions,
+            severities=severities,
             seed=seed,
             margin=margin,
-            reference=deployment.loader("label", label_map=datalist.get("label_map")),
+            allow=allow,
+            label_map=datalist.get("label_map"),
+            stride=stride,
+            amp=amp,
+            device=device,
         )
     table = write_robustness(out, results)
     write_text(Path(out) / "settings.json", json.dumps(dict(facts or {}), default=str, indent=2) + "\n")
     return table
+
+
+def robustness_of_run(
+    run_dir: str | Path,
+    *,
+    checkpoint: str,
+    cases: Sequence[Mapping[str, Any]],
+    subset: str,
+    name: str,
+    corruptions: Sequence[str] | None,
+    severities: Sequence[int],
+    seed: int,
+    margin: float | None,
+    label_map: Mapping[Any, Any] | None = None,
+    stride: Sequence[int] | None = None,
+    amp: Literal["off", "bf16"] | None = None,
+    channels_last: bool | None = None,
+    device: torch.device | str | None = None,
+    allow: Collection[str] = (),
+) -> str:
+    """Measure a checkpoint of a run on corrupted scans, and write tables and figure beside it.
+
+    They go to ``robustness_last`` in the run's folder, or ``robustness_best_validation`` and so on, with a
+    file a cell, so that an evaluation that was cut goes on.
+
+    Args:
+        run_dir: the run's folder.
+        checkpoint: ``"last"`` or ``"best"``.
+        cases: items with ``image`` and ``reference``.
+        subset: which cases these are, ``"test"`` or ``"validation"``.
+        name: of the model in the tables.
+        corruptions: None for all.
+        severities: from 1 to 5.
+        seed: of the corruptions.
+        margin: see :func:`study_robustness`.
+        label_map: stored class ids that stand for others in the references.
+        stride: of the windows; by default the training's, as all that follows.
+        amp: precision.
+        channels_last: memory layout.
+        device: by default a GPU where there is one.
+        allow: see :func:`~medssl.inference.load_deployment`.
+
+    Returns:
+        The table as Markdown.
+
+    Raises:
+        InputError: an unknown corruption or severity, no such checkpoint, or cells of another model.
+    """
+    out = Path(run_dir) / f"robustness_{checkpoint}{'' if subset == 'test' else f'_{subset}'}"
+    items = [{**item, "label": item["reference"]} for item in cases]
+    results = _measure_checkpoint(
+        out / "cells",
+        Path(run_dir) / f"{checkpoint}.pt",
+        items,
+        corruptions=corruptions,
+        severities=severities,
+        seed=seed,
+        margin=margin,
+        allow=allow,
+        label_map=label_map,
+        stride=stride,
+        amp=amp,
+        channels_last=channels_last,
+        device=device,
+    )
+    return write_robustness(out, {name: results})
+
+
+def _measure_checkpoint(
+    folder: Path,
+    checkpoint: str | Path,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    corruptions: Sequence[str] | None,
+    severities: Sequence[int],
+    seed: int,
+    margin: float | None,
+    allow: Collection[str],
+    label_map: Mapping[Any, Any] | None,
+    **prediction: Any,
+) -> dict[Cell, dict[str, float]]:
+    """Every cell of a model, in a file each; ``prediction`` is as for ``Deployment.predictor``."""
+    cells = cells_of(corruptions or list(VOLUME_CORRUPTIONS), severities)
+    deployment = load_deployment([checkpoint], allow=allow)
+    predictor = deployment.predictor(keep_probabilities=True, temperature=1.0, **prediction)
+    identity = {
+        "model": sha256_of_file(checkpoint),
+        "cases": [item["case"] for item in items],
+        "seed": seed,
+        "margin": margin,
+        "stride": list(predictor.stride),
+        "amp": predictor.amp,
+    }
+    return measure_robustness(
+        folder,
+        cells,
+        items,
+        identity=identity,
+        transform=deployment.transform,
+        predictor=predictor,
+        reference=deployment.loader("label", label_map=label_map),
+        seed=seed,
+        margin=margin,
+    )
 
 
 def _by_name(words: Sequence[str]) -> dict[str, str]:

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from medssl.common.constants import IGNORE
 from medssl.common.errors import InputError
 from medssl.common.files import atomic_path
 from medssl.data.checks.case import CheckedCase, Scan
 from medssl.data.checks.run import CheckResult
 from medssl.data.checks.set_statistics import class_name
-from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
+from medssl.data.checks.volumes import SIZE_UNITS
 
 COLUMNS = 10
 CASES_PER_SHEET = 100
@@ -80,7 +80,6 @@ def _contact_sheet(cases: Sequence[CheckedCase], result: CheckResult) -> Figure:
     columns = min(COLUMNS, len(cases))
     rows = -(-len(cases) // columns)
     figure = Figure(figsize=(1.55 * columns + 0.2, 1.5 * rows + 0.7), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     worst = {
         name: next(f.severity for f in result.findings if name in (f.case, f.other))
@@ -123,7 +122,7 @@ def _thumbnail(ax: Axes, case: CheckedCase, severity: str) -> None:
     ax.imshow(thumbnail.image, cmap="gray", vmin=0, vmax=1, aspect=thumbnail.aspect, interpolation="nearest")
     if thumbnail.label is not None:
         for number in np.unique(thumbnail.label).tolist():
-            if number <= 0 or number == IGNORED_ID:
+            if number <= 0 or number == IGNORE:
                 continue
             ax.contour(
                 thumbnail.label == number, levels=[0.5], colors=[_class_colour(number)], linewidths=0.7
@@ -132,7 +131,7 @@ def _thumbnail(ax: Axes, case: CheckedCase, severity: str) -> None:
 
 def _classes(result: CheckResult) -> list[int]:
     numbers = {number for case in result.cases if case.scan for number in case.scan.class_sizes or {}}
-    return sorted(number for number in numbers if number > 0 and number != IGNORED_ID)[: len(CLASS_COLOURS)]
+    return sorted(number for number in numbers if number > 0 and number != IGNORE)[: len(CLASS_COLOURS)]
 
 
 def _class_colour(number: int) -> str:
@@ -149,7 +148,6 @@ def _histograms(result: CheckResult) -> Figure:
     ]
     rows = 3 + -(-len(classes) // 3)
     figure = Figure(figsize=(11, 2.5 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 3).ravel()
     lists = [name for name in COLOURS if name in result.statistics]
     for ax, (title, value) in zip(axes, panels, strict=False):

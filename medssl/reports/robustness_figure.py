@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
@@ -30,7 +29,6 @@ def write_radar(path: str | Path, models: Mapping[str, Mapping[Cell, Mapping[str
     angles = np.linspace(0, 2 * np.pi, len(corruptions), endpoint=False)
     closed = np.append(angles, angles[:1])
     figure = Figure(figsize=(13, 5.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     measured = next(iter(next(iter(models.values())).values()))
     for index, measure in enumerate(("dice" if "dice" in measured else "miou", *RADARS)):
         metric = find_metric(measure)

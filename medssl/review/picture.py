@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -114,7 +113,6 @@ def write_review_picture(
     panel = WIDTH * 0.87 * max(heights) / sum(widths)
     height = 2 * panel + 1.75
     figure = Figure(figsize=(WIDTH, height), dpi=100, facecolor="black")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         2, 4, width_ratios=[*widths, 0.03 * sum(widths)], left=0.01, right=0.93, top=1 - 1.15 / height,
         bottom=0.45 / height, wspace=0.04, hspace=0.04,

@@ -1,7 +1,5 @@
 """Does the worklist put the bad cases first? Risk and coverage of a reviewed batch."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -10,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
 from medssl.common.errors import InputError, find_input_error
-from medssl.common.files import atomic_path, write_text
+from medssl.common.files import atomic_path, write_csv, write_text
 from medssl.data import LoadCased
 from medssl.data.checks.findings import refuse
 from medssl.data.checks.volumes import grid_faults
@@ -126,11 +123,7 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
         raise InputError(labels, f"holds no label of the {len(missing)} cases", "name them <case>.nii.gz")
     rows.sort(key=lambda row: (-row["priority"], row["case"]))
     triage = measure_triage([row["priority"] for row in rows], [row["error"] for row in rows])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "triage.csv", text.getvalue())
+    write_csv(folder / "triage.csv", rows)
     numbers = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(triage).items()}
     write_text(folder / "triage.json", json.dumps({**numbers, "without_reference": missing}, indent=2) + "\n")
     _figure(folder / "triage.png", rows, triage)
@@ -183,7 +176,6 @@ def _figure(path: Path, rows: Sequence[dict[str, Any]], triage: Triage) -> None:
     priority, error = [row["priority"] for row in rows], [row["error"] for row in rows]
     coverage = np.arange(1, len(rows) + 1) / len(rows)
     figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot(
         coverage,

@@ -1,7 +1,6 @@
 """The list that a reviewer works through: worst cases first, with blank columns to fill in."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.common.errors import InputError
-from medssl.common.files import write_text
+from medssl.common.files import write_csv
 
 REVIEWER = ("reviewer", "decision", "minutes", "comment")
 """Columns that a reviewer fills in; they are kept when the list is written anew."""
@@ -75,16 +74,13 @@ def write_worklist(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     path = Path(path)
     filled = {row["case"]: row for row in read_worklist(path)} if path.exists() else {}
     # The longest row names all columns: those of failed cases are fewer.
-    longest = max(rows, key=lambda row: len(list(row)), default={})
-    columns = list(longest)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, *REVIEWER], lineterminator="\n", restval="")
-    writer.writeheader()
+    columns: Mapping[str, Any] = max(rows, key=len, default={})
+    lines = []
     for row in rows:
-        values = {key: _text(value) for key, value in row.items()}
         kept = filled.get(str(row["case"]), {})
-        writer.writerow(values | {column: kept.get(column) or "" for column in REVIEWER})
-    write_text(path, text.getvalue())
+        values = {column: _text(value) for column, value in row.items()}
+        lines.append(values | {column: kept.get(column) or "" for column in REVIEWER})
+    write_csv(path, lines, columns=[*columns, *REVIEWER])
 
 
 def read_worklist(path: str | Path) -> list[dict[str, str]]:

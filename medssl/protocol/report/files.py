@@ -1,10 +1,9 @@
 """A report as files: CSV, Markdown, LaTeX, pictures and a page."""
 
-import io
 from pathlib import Path
 
 from medssl.common.errors import InputError
-from medssl.common.files import write_text
+from medssl.common.files import atomic_path, write_text
 from medssl.protocol.report.contents import Report
 from medssl.protocol.report.rows import TABLES
 from medssl.protocol.report.text_tables import latex, markdown
@@ -32,10 +31,9 @@ def write_report(report: Report, out: str | Path, *, overwrite: bool = False) ->
         raise InputError(out / PAGE, "exists already", "add --overwrite, or choose another folder")
     written = []
     for name, frame in report.frames.items():
-        text = io.StringIO()
-        frame.to_csv(text, index=False, lineterminator="\n")
-        write_text(out / f"{name}.csv", text.getvalue())
         written.append(out / f"{name}.csv")
+        with atomic_path(written[-1]) as temporary:
+            frame.to_csv(temporary, index=False, lineterminator="\n")
     for name, form in (("tables.md", markdown), ("tables.tex", latex)):
         parts = [
             form(rows, TABLES[table], place.unit, caption=place.caption(checkpoint, table))

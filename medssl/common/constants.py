@@ -1,0 +1,4 @@
+"""Numbers that every room agrees on."""
+
+IGNORE = 255
+"""Class id of voxels that nobody labelled: losses and metrics leave them out."""
