@@ -2,10 +2,15 @@
 
 from medssl.losses.calibration import calibration_loss, published_calibration_loss
 from medssl.losses.pseudo_label import Over, masked_mean, negative_loss, positive_loss
-from medssl.losses.segmentation import IGNORE, cross_entropy, dice_loss, one_hot, supervised_loss
+from medssl.losses.segmentation import (
+    cross_entropy,
+    dice_loss,
+    one_hot,
+    supervised_loss,
+    supervised_terms,
+)
 
 __all__ = [
-    "IGNORE",
     "Over",
     "calibration_loss",
     "cross_entropy",
@@ -16,4 +21,5 @@ __all__ = [
     "positive_loss",
     "published_calibration_loss",
     "supervised_loss",
+    "supervised_terms",
 ]

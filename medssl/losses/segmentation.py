@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255
+from medssl.common.constants import IGNORE
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
@@ -43,6 +43,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE)
 
 
+def supervised_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and soft Dice of one decoder; arguments as for :func:`supervised_loss`."""
+    return cross_entropy(logits, labels), dice_loss(logits.float().softmax(1), labels)
+
+
 def supervised_loss(logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
     """Mean of cross-entropy and soft Dice, over one decoder or several.
 
@@ -53,7 +58,6 @@ def supervised_loss(logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor
     Returns:
         A float32 scalar.
     """
-    terms = []
-    for decoder in [logits] if isinstance(logits, Tensor) else logits:
-        terms += [cross_entropy(decoder, labels), dice_loss(decoder.float().softmax(1), labels)]
+    decoders = [logits] if isinstance(logits, Tensor) else logits
+    terms = [term for decoder in decoders for term in supervised_terms(decoder, labels)]
     return sum(terms, labels.new_zeros((), dtype=torch.float32)) / len(terms)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medssl.losses import cross_entropy, dice_loss, supervised_loss
+from medssl.losses import supervised_terms
 from medssl.methods.base import Batch, Method
 from medssl.networks import Network
 
@@ -20,10 +20,6 @@ class Supervised(Method):
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Entries ``loss``, ``cross_entropy`` and ``dice``."""
-        logits = self.network.deployed(batch.labeled_images)
-        detached = logits.detach()
-        return {
-            "loss": supervised_loss(logits, batch.labels),
-            "cross_entropy": cross_entropy(detached, batch.labels),
-            "dice": dice_loss(detached.float().softmax(1), batch.labels),
-        }
+        cross_entropy, dice = supervised_terms(self.network.deployed(batch.labeled_images), batch.labels)
+        loss = (cross_entropy + dice) / 2
+        return {"loss": loss, "cross_entropy": cross_entropy.detach(), "dice": dice.detach()}

@@ -13,9 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-IGNORE = 255
-"""Class id of pixels that nobody labelled."""
-
 ArrayLike = Tensor | NDArray[Any]
 Self = TypeVar("Self", bound="PooledMetric")
 

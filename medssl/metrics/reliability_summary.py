@@ -1,12 +1,13 @@
 """All of a model's reliability in one pass over its probabilities."""
 
+from medssl.common.constants import IGNORE
 from medssl.metrics.calibration import (
     AdaptiveCalibrationError,
     CalibrationError,
     ClasswiseCalibrationError,
     ProperScores,
 )
-from medssl.metrics.pooled import IGNORE, ArrayLike
+from medssl.metrics.pooled import ArrayLike
 from medssl.metrics.selective import RiskCoverage
 from medssl.metrics.uncertainty import MeanIoU, UncertaintyQuality, reliable_segmentation_score
 

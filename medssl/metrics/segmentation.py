@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medssl.metrics.pooled import IGNORE
+from medssl.common.constants import IGNORE
 from medssl.metrics.surface import SurfaceDistances, surface_distances
 
 Array = NDArray[Any] | Tensor

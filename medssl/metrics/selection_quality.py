@@ -6,7 +6,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from medssl.metrics.pooled import IGNORE
+from medssl.common.constants import IGNORE
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,6 @@ class SelectionQuality:
     npv: float
     coverage: float
     pixels: int
-
-    @property
-    def recall(self) -> float:
-        """``tpr`` by its other name."""
-        return self.tpr
 
 
 class SelectionCounts:

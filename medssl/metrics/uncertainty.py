@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from medssl.metrics.pooled import IGNORE, ArrayLike, PooledMetric, images_of, ratio, valid
+from medssl.common.constants import IGNORE
+from medssl.metrics.pooled import ArrayLike, PooledMetric, images_of, ratio, valid
 from medssl.reliability import entropy
 
 UncertaintyProtocol = Literal["principled", "landgraf2025"]

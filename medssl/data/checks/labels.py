@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from medssl.common.constants import IGNORE
 from medssl.data.checks.findings import Finding, refuse
-from medssl.data.checks.volumes import IGNORED_ID
 from medssl.data.lists.datalist_file import files_of
 from medssl.data.reading.loading import LoadCased
 
@@ -58,10 +58,10 @@ def class_findings(
         allow_absent_classes: a class that the labelled cases lack is a warning.
     """
     everywhere = set().union(*shown.values())
-    wanted = set(range(1, num_classes)) if num_classes is not None else everywhere - {0, IGNORED_ID}
+    wanted = set(range(1, num_classes)) if num_classes is not None else everywhere - {0, IGNORE}
     for split, ids in shown.items():
         where, trains = f"list {split!r}", split == "training"
-        if trains and ids == {0, IGNORED_ID} and (num_classes is None or num_classes <= IGNORED_ID):
+        if trains and ids == {0, IGNORE} and (num_classes is None or num_classes <= IGNORE):
             yield Finding(
                 "label-0-255",
                 where,
@@ -78,7 +78,7 @@ def class_findings(
         if not trains:
             yield Finding("class-absent", where, fault, "add a case that does", split=split)
             continue
-        highest = max((k for k in ids if k != IGNORED_ID), default=0)
+        highest = max((k for k in ids if k != IGNORE), default=0)
         fewer = f", ask for {highest + 1} classes" if 0 < highest < absent[0] else ""
         remedy = f"label a case that does{fewer}, or train with allow_absent_classes"
         code = "class-absent" if allow_absent_classes else "class-untrained"

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from medssl.common.constants import IGNORE
 from medssl.data.checks.case import CheckedCase
-from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
+from medssl.data.checks.volumes import SIZE_UNITS
 from medssl.data.lists.datalist import LISTS
 
 Spread = dict[str, float]
@@ -69,7 +70,7 @@ def class_name(number: int, names: Sequence[str] | None) -> str:
     """The name of a class id; ``class 7`` where it has none, and 255 is what nobody labelled."""
     if names is not None and 0 <= number < len(names):
         return names[number]
-    return "not labelled" if number == IGNORED_ID else f"class {number}"
+    return "not labelled" if number == IGNORE else f"class {number}"
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medssl.common.constants import IGNORE
 from medssl.data.checks.findings import Finding
 
 AFFINE_TOLERANCE = 0.05
@@ -33,9 +34,6 @@ NO_VOLUME = {
     3: ("a volume", "a volume has three axes"),
 }
 """What is expected of a file by its number of axes, and the remedy where it is something else."""
-
-IGNORED_ID = 255
-"""Id of voxels that nobody labelled; the losses leave them out."""
 
 
 def volume_faults(volume: MetaTensor, *, axes: int = 3) -> Iterator[Finding]:
@@ -124,9 +122,9 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
             "label-negative",
             where,
             f"is a label with the negative id {low}{unnamed}",
-            f'number classes from 0, or mark it as not labelled: "label_map": {{"{low}": {IGNORED_ID}}}',
+            f'number classes from 0, or mark it as not labelled: "label_map": {{"{low}": {IGNORE}}}',
         )
-    if _ignores(num_classes) and low == high == IGNORED_ID:
+    if _ignores(num_classes) and low == high == IGNORE:
         yield Finding(
             "label-all-255",
             where,
@@ -135,7 +133,7 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
         )
     if num_classes is None or high < num_classes:
         return
-    beyond = [k for k in torch.unique(ids).tolist() if k >= num_classes and k != IGNORED_ID]
+    beyond = [k for k in torch.unique(ids).tolist() if k >= num_classes and k != IGNORE]
     if beyond:
         numbers = ", ".join(map(str, beyond[:5])) + (", ..." if len(beyond) > 5 else "")
         yield Finding(
@@ -155,7 +153,7 @@ def class_warnings(ids: MetaTensor, *, num_classes: int | None) -> Iterator[Find
         yield Finding(
             "label-empty", where, "is a label with background only", "see that the structure is really absent"
         )
-    if _ignores(num_classes) and (values == IGNORED_ID).any():
+    if _ignores(num_classes) and (values == IGNORE).any():
         yield Finding(
             "label-255",
             where,
@@ -166,7 +164,7 @@ def class_warnings(ids: MetaTensor, *, num_classes: int | None) -> Iterator[Find
 
 def _ignores(num_classes: int | None) -> bool:
     """Whether 255 marks voxels that nobody labelled: it is no class of its own."""
-    return num_classes is None or num_classes <= IGNORED_ID
+    return num_classes is None or num_classes <= IGNORE
 
 
 def geometry_warnings(image: MetaTensor) -> Iterator[Finding]:

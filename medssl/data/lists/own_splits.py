@@ -9,9 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from medssl.common.constants import IGNORE
 from medssl.common.errors import InputError
 from medssl.common.progress import track
-from medssl.data.checks.volumes import IGNORED_ID, SIZE_UNITS
+from medssl.data.checks.volumes import SIZE_UNITS
 from medssl.data.lists.datalist import Datalist, class_names, count_cases, finish_datalist, make_lists
 from medssl.data.lists.layout import CaseFiles, image_axes, list_cases, list_files, name_some, pair_cases
 from medssl.data.lists.patients import patients_of
@@ -223,7 +224,7 @@ def measure_labels(labels: Mapping[str, Path], loader: LoadCased) -> dict[str, f
             label = loader.load_label([path])
         except InputError as error:
             return error
-        foreground = int(((label != 0) & (label != IGNORED_ID)).sum())
+        foreground = int(((label != 0) & (label != IGNORE)).sum())
         voxel_mm3 = abs(float(np.linalg.det(label.affine.numpy()[:3, :3])))
         return foreground * voxel_mm3 / 1000 if label.ndim == 4 else float(foreground)
 
