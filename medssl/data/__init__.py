@@ -4,6 +4,7 @@ from medssl.data.batches.augmentation import mirrors_and_turns
 from medssl.data.batches.loader import (
     SeededDataset,
     TwoStreamLoader,
+    check_views,
     collate_two_stream,
     two_stream_loader,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "build_datalist",
     "build_own_datalist",
     "case_name",
+    "check_views",
     "collate_two_stream",
     "contents_sha256",
     "list_scans",

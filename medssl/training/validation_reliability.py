@@ -18,9 +18,7 @@ class ValidationReliability:
         classes: key that holds the class ids ``(1, *S)``.
     """
 
-    def __init__(
-        self, num_classes: int, *, probabilities: str = "probabilities", classes: str = "classes"
-    ) -> None:
+    def __init__(self, num_classes: int, *, probabilities: str = "pred", classes: str = "label") -> None:
         self.num_classes, self.probabilities, self.classes = num_classes, probabilities, classes
         self.started(None)
 

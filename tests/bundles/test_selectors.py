@@ -62,6 +62,7 @@ def test_strong_views_need_a_strong_augmentation(phantoms, tmp_path, monkeypatch
     with pytest.raises(RuntimeError) as refused:
         run(TRAIN, **settings)
     assert "view 'strong1': there is no strong augmentation" in str(find_input_error(refused.value))
+    assert not (tmp_path / "run").exists()
     noise = {"_target_": "RandGaussianNoised", "keys": "image", "prob": 1.0, "std": 0.3}
     flow = workflow(TRAIN, **{**settings, "run_dir": str(tmp_path / "again"), "strong_augmentation": noise})
     flow.initialize()

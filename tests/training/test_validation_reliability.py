@@ -12,12 +12,10 @@ def test_a_validation_reports_what_the_metrics_say_of_all_its_cases():
     cases = []
     for size in ((6, 5, 4), (7, 6, 5), (4, 4, 4)):
         probs = torch.softmax(2 * torch.randn(3, *size, generator=generator), 0)
-        cases.append(
-            {"probabilities": probs, "classes": torch.randint(0, 3, (1, *size), generator=generator)}
-        )
+        cases.append({"pred": probs, "label": torch.randint(0, 3, (1, *size), generator=generator)})
     expected = ReliabilityMetrics(3)
     for case in cases:
-        expected.update(case["probabilities"], case["classes"][0])
+        expected.update(case["pred"], case["label"][0])
     validator = Engine(lambda _, batch: [batch])
     ValidationReliability(3).attach(validator)
     for _ in range(2):  # a second validation begins anew

@@ -28,6 +28,25 @@ STRONG = "strong"
 """The name of every other view begins so."""
 
 
+def check_views(
+    views: Sequence[str], *, strong: Augmentation | None = None, unlabeled_per_batch: int = 1
+) -> None:
+    """Refuse views of unlabelled images that cannot be made; arguments as for :func:`two_stream_loader`.
+
+    Raises:
+        InputError: an unknown view, a strong one without a strong augmentation, or views of no row.
+    """
+    for view in views:
+        if view != WEAK and not view.startswith(STRONG):
+            raise unknown_name("view", view, (WEAK, STRONG))
+        if view != WEAK and strong is None:
+            remedy = "give strong_augmentation, or a method without this view"
+            raise InputError(f"view {view!r}", "there is no strong augmentation", remedy)
+    if views and unlabeled_per_batch == 0:
+        fault = "the method learns from unlabelled images"
+        raise InputError("unlabeled_per_batch=0", fault, "give at least 1, or another method")
+
+
 class SeededDataset(Dataset[Row | InputError]):
     """Cases under random transforms that are seeded per draw.
 
@@ -45,7 +64,7 @@ class SeededDataset(Dataset[Row | InputError]):
             in the place of the label, which it pads with 0.
 
     Raises:
-        InputError: an unknown view, or a strong one without ``strong``.
+        InputError: as :func:`check_views`.
     """
 
     def __init__(
@@ -57,15 +76,7 @@ class SeededDataset(Dataset[Row | InputError]):
         strong: Augmentation | None = None,
         valid: bool = False,
     ) -> None:
-        for view in views:
-            if view != WEAK and not view.startswith(STRONG):
-                raise unknown_name("view", view, (WEAK, STRONG))
-            if view != WEAK and strong is None:
-                raise InputError(
-                    f"view {view!r}",
-                    "there is no strong augmentation",
-                    "give one, or a method without this view",
-                )
+        check_views(views, strong=strong)
         self.dataset, self.augmentation = dataset, augmentation
         self.views, self.strong, self.valid = tuple(views), strong, valid
 
@@ -219,15 +230,9 @@ def two_stream_loader(
         start: step of the first batch.
 
     Raises:
-        InputError: a view that cannot be made, or views of no row.
+        InputError: as :func:`check_views`.
     """
-    views = tuple(views)
-    if views and unlabeled_per_batch == 0:
-        raise InputError(
-            "unlabeled_per_batch=0",
-            "the method learns from unlabelled images",
-            "give at least 1, or another method",
-        )
+    check_views(views, strong=strong, unlabeled_per_batch=unlabeled_per_batch)
     sampler = TwoStreamBatchSampler(
         num_labeled,
         len(dataset) - num_labeled,
