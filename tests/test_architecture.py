@@ -69,6 +69,20 @@ def test_the_lower_rooms_need_nothing_large(module):
         assert not outside & {"matplotlib", "pandas"}
 
 
+def test_a_report_is_made_without_monai():
+    """Importing it takes as long as the whole report."""
+    pending, reached = ["medssl.protocol.report.build"], set()
+    while pending:
+        module = pending.pop()
+        if module not in reached:
+            reached.add(module)
+            imported = imports_of(MODULES[module])
+            assert not {name.split(".")[0] for name in imported} & {"monai", "ignite"}, module
+            parts = module.split(".")
+            packages = {".".join(parts[:length]) for length in range(2, len(parts))}
+            pending += [name for name in imported | packages if name in MODULES]
+
+
 def test_there_is_no_circle_between_files():
     graph = {m: {i for i in imports_of(path) if i in MODULES and i != m} for m, path in MODULES.items()}
     graph["medssl"] = set()  # its names are looked up when they are used

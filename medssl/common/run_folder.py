@@ -13,26 +13,14 @@ from medssl.common.lock import is_held
 Selection = Literal["validation", "test-oracle", "none"]
 Status = Literal["running", "finished", "failed", "interrupted"]
 
-SCORES = tuple(
-    f"{table}_{checkpoint}{subset}{suffix}"
-    for subset in ("", "_validation")
-    for table, suffix in (("cases", ".csv"), ("reliability", ".json"))
-    for checkpoint in ("best", "last")
+PSEUDO_LABEL_RATES = ("tpr", "fpr", "ppv", "npv")
+UNSELECTED_RATES = ("ppv_all", "npv_all", "recall_all")
+PSEUDO_LABEL_COLUMNS = (
+    *("step", "selector", "class", "voxels", "coverage"),
+    *PSEUDO_LABEL_RATES,
+    *UNSELECTED_RATES,
 )
-"""What an evaluation writes into a run's folder."""
-
-RUN_FILES = (
-    "run.json",
-    "config.yaml",
-    "metadata.json",
-    "logging.conf",
-    "best.pt",
-    "last.pt",
-    *SCORES,
-    "pseudo_labels.csv",
-    "log.jsonl",
-)
-"""Everything that a run may write; overwriting removes these and nothing else."""
+"""Columns of ``pseudo_labels.csv``: of what, the rates of a selection, and the same without one."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +42,14 @@ class RunFolder:
     def config(self) -> Path:
         """``config.yaml``."""
         return self.path / "config.yaml"
+
+    def scores(self, checkpoint: str, subset: str = "test") -> Path:
+        """``cases_best.csv`` and so on; of validation cases ``cases_best_validation.csv``."""
+        return self.path / f"cases_{checkpoint}{_ending(subset)}.csv"
+
+    def reliability(self, checkpoint: str, subset: str = "test") -> Path:
+        """``reliability_best.json`` and so on, which is written with the scores."""
+        return self.path / f"reliability_{checkpoint}{_ending(subset)}.json"
 
     def settings(self) -> dict[str, Any]:
         """The contents of ``config.yaml``: the merged configuration, unevaluated.
@@ -95,3 +91,22 @@ class RunFolder:
         if not isinstance(record, dict):
             raise InputError(self.record, "not the record of a run", "start the run anew with overwrite")
         return record
+
+
+def _ending(subset: str) -> str:
+    return "" if subset == "test" else f"_{subset}"
+
+
+SCORES = tuple(
+    file(checkpoint, subset).name
+    for subset in ("test", "validation")
+    for file in (RunFolder(Path()).scores, RunFolder(Path()).reliability)
+    for checkpoint in ("best", "last")
+)
+"""What an evaluation writes into a run's folder."""
+
+RUN_FILES = (
+    *("run.json", "config.yaml", "metadata.json", "logging.conf"),
+    *("best.pt", "last.pt", *SCORES, "pseudo_labels.csv", "log.jsonl"),
+)
+"""Everything that a run may write; overwriting removes these and nothing else."""

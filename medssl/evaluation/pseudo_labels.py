@@ -1,7 +1,6 @@
 """How good the pseudo-labels of a training are, judged with labels that training never sees."""
 
 import csv
-import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -13,16 +12,13 @@ from ignite.engine import Events
 from torch import Tensor
 
 from medssl.common.errors import find_input_error
-from medssl.common.files import write_text
+from medssl.common.files import write_csv
 from medssl.common.rng import get_rng_state, set_rng_state
+from medssl.common.run_folder import PSEUDO_LABEL_COLUMNS, PSEUDO_LABEL_RATES, UNSELECTED_RATES
 from medssl.data import SeededDataset
 from medssl.metrics import ClassSelectionCounts, SelectionQuality
 from medssl.reliability import Selection, Selector
 from medssl.training.trainer import SemiSupervisedTrainer
-
-COLUMNS = ("step", "selector", "class", "voxels", "coverage")
-QUALITY = ("tpr", "fpr", "ppv", "npv")
-COMPARED = ("ppv_all", "npv_all", "recall_all")
 
 logger = logging.getLogger(__name__)
 
@@ -118,11 +114,7 @@ class PseudoLabelQuality:
             return
         for name, counts in measured.items():
             self._rows += self._rows_of(engine, name, counts)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, (*COLUMNS, *QUALITY, *COMPARED), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self.path, text.getvalue())
+        write_csv(self.path, self._rows, columns=PSEUDO_LABEL_COLUMNS)
 
     def measure(self, engine: SemiSupervisedTrainer) -> dict[str, ClassSelectionCounts] | None:
         """Counts by selector of what the method would train on now; None where it has no pseudo-labels."""
@@ -204,18 +196,10 @@ class PseudoLabelQuality:
         quality: SelectionQuality,
         compared: tuple[float, float, float],
     ) -> dict[str, Any]:
-        shares = {column: getattr(quality, column) for column in ("coverage", *QUALITY)}
-        shares |= dict(zip(COMPARED, compared, strict=True))
+        shares = {column: getattr(quality, column) for column in ("coverage", *PSEUDO_LABEL_RATES)}
+        shares |= dict(zip(UNSELECTED_RATES, compared, strict=True))
         row: dict[str, Any] = {"step": engine.state.iteration, "selector": name, "class": label}
         row["voxels"] = quality.pixels
         return row | {
             column: "" if math.isnan(share) else round(share, 6) for column, share in shares.items()
         }
-
-
-def cases_with_hidden_labels(datalist: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Unlabelled items of a datalist with the label that ``hidden_labels`` names, for analysis only."""
-    hidden = datalist.get("hidden_labels") or {}
-    return [
-        {**item, "label": hidden[item["case"]]} for item in datalist["unlabeled"] if item["case"] in hidden
-    ]

@@ -64,16 +64,16 @@ def evaluate_run(
         InputError: no checkpoint, one of another architecture, no case to score, scores that are there, or a
             training that runs in the folder.
     """
-    folder = Path(run_dir)
+    run = RunFolder(Path(run_dir))
+    folder = run.path
     present = [name for name in checkpoints if (folder / f"{name}.pt").is_file()]
     if not present:
         raise InputError(folder, "holds none of " + ", ".join(f"{n}.pt" for n in checkpoints), "train first")
     if not len(evaluator.data_loader):
         raise InputError("evaluation", "no case to score", "ask for validation or test cases")
-    ending = "" if subset == "test" else f"_{subset}"
     for name in present:
-        if (folder / f"cases_{name}{ending}.csv").exists() and not overwrite:
-            raise InputError(folder / f"cases_{name}{ending}.csv", "exists already", "add --overwrite true")
+        if run.scores(name, subset).exists() and not overwrite:
+            raise InputError(run.scores(name, subset), "exists already", "add --overwrite true")
     results: dict[str, list[Row]] = {}
     for name in present:
         predictor = evaluator.inferer
@@ -81,7 +81,7 @@ def evaluate_run(
         predictor.networks = deployment.ready(device=predictor.device, channels_last=channels_last)
         step = load_checkpoint(folder / f"{name}.pt")["progress"]["step"]
         scores = CaseMetrics(
-            folder / f"cases_{name}{ending}.csv",
+            run.scores(name, subset),
             num_classes=num_classes,
             unit=unit,
             nsd_tolerance=nsd_tolerance,
@@ -107,5 +107,5 @@ def evaluate_run(
                 handle.remove()
         logger.info("%s of step %d\n%s", name, step, summary_table(scores.rows))
         results[name] = scores.rows
-    logger.info("scored: %s; next: %s", folder, after_run(RunFolder(folder)))
+    logger.info("scored: %s; next: %s", folder, after_run(run))
     return results

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medssl.common.errors import InputError
-from medssl.evaluation.pseudo_labels import PseudoLabelQuality, cases_with_hidden_labels
+from medssl.evaluation.pseudo_labels import PseudoLabelQuality
 from medssl.methods import PseudoLabels
 from medssl.metrics import selection_quality
 from medssl.reliability import ConfidenceThreshold, Selection, Selector
@@ -143,14 +143,6 @@ def test_arguments_out_of_range():
     for name in ("interval", "batch_size"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             quality("q.csv", **{name: 0})
-
-
-def test_cases_with_hidden_labels():
-    unlabeled = [{"case": name, "image": f"{name}.nii"} for name in "ab"]
-    datalist = {"unlabeled": unlabeled, "hidden_labels": {"b": "l.nii"}}
-    assert cases_with_hidden_labels(datalist) == [{"case": "b", "image": "b.nii", "label": "l.nii"}]
-    assert "label" not in datalist["unlabeled"][1]
-    assert cases_with_hidden_labels({"unlabeled": datalist["unlabeled"]}) == []
 
 
 def test_any_selector_can_be_compared():

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medssl.evaluation.pseudo_labels import COLUMNS, COMPARED, QUALITY
+from medssl.common.run_folder import PSEUDO_LABEL_COLUMNS
 from medssl.metrics import EMPTY_POLICY
 from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, METRICS, Metric
 
@@ -174,7 +174,7 @@ def _write_scores(
 
 
 def _write_training(folder: Path, seed: int) -> None:
-    lines = [",".join((*COLUMNS, *QUALITY, *COMPARED))]
+    lines = [",".join(PSEUDO_LABEL_COLUMNS)]
     for step in (0, 500, 1000):
         good = 0.6 + step / 5000 + seed / 1000
         lines.append(f"{step},dual_axis,all,1000,{good},{good},0.2,{good + 0.1},0.6,{good},,")

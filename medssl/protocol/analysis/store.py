@@ -102,14 +102,6 @@ class Run:
         """Whether its numbers may be used."""
         return self.status == "finished"
 
-    def scores_file(self, checkpoint: Checkpoint, subset: Subset = "test") -> Path:
-        """Where the scores of a checkpoint lie, if it has any."""
-        return self.path / f"cases_{checkpoint}{'' if subset == 'test' else '_' + subset}.csv"
-
-    def reliability_file(self, checkpoint: Checkpoint, subset: Subset = "test") -> Path:
-        """Where the pooled reliability of a checkpoint lies, if it has any."""
-        return self.path / f"reliability_{checkpoint}{'' if subset == 'test' else '_' + subset}.json"
-
     def scores(self, checkpoint: Checkpoint, subset: Subset = "test") -> pd.DataFrame | None:
         """Scores of every case and class of a checkpoint; None where there is no file.
 
@@ -121,7 +113,7 @@ class Run:
         Raises:
             InputError: a damaged file.
         """
-        path = self.scores_file(checkpoint, subset)
+        path = RunFolder(self.path).scores(checkpoint, subset)
         return _read_scores(path) if path.is_file() else None
 
     def reliability(self, checkpoint: Checkpoint, subset: Subset = "test") -> dict[str, Any] | None:
@@ -130,7 +122,7 @@ class Run:
         Raises:
             InputError: a damaged file.
         """
-        path = self.reliability_file(checkpoint, subset)
+        path = RunFolder(self.path).reliability(checkpoint, subset)
         if not path.is_file():
             return None
         try:
@@ -258,10 +250,11 @@ def require_comparable(runs: Sequence[Run]) -> None:
                 same(run, (run.dataset, name), policy.get(name), title, "score them under one policy")
             scores = run.scores(checkpoint)
             if scores is not None:
+                file = RunFolder(run.path).scores(checkpoint).name
                 units = " and ".join(sorted(set(scores["unit"]))) or None
-                same(run, (run.dataset,), units, f"unit of distances (cases_{checkpoint}.csv)", apart)
+                same(run, (run.dataset,), units, f"unit of distances ({file})", apart)
                 cases = frozenset(zip(scores["case"], scores["class"], strict=True))
-                same(run, (run.dataset,), cases, f"test cases (cases_{checkpoint}.csv)", apart)
+                same(run, (run.dataset,), cases, f"test cases ({file})", apart)
 
 
 def _refuse_other_split(run: Run) -> None:
@@ -269,7 +262,7 @@ def _refuse_other_split(run: Run) -> None:
     for checkpoint, subset in product(get_args(Checkpoint), get_args(Subset)):
         scored = (run.reliability(checkpoint, subset) or {}).get("split_sha256")
         if scored not in (None, run.record["split_sha256"]):
-            where = run.reliability_file(checkpoint, subset)
+            where = RunFolder(run.path).reliability(checkpoint, subset)
             fault = f"of another split than the training ({_difference(scored, run.record['split_sha256'])})"
             raise InputError(where, fault, _SCORE_AGAIN)
 
@@ -301,7 +294,7 @@ def _read_run(path: Path) -> Run:
     run = Run(path, record, config, {})
     policies = {}
     for checkpoint in get_args(Checkpoint):
-        if run.scores_file(checkpoint).is_file():
+        if RunFolder(path).scores(checkpoint).is_file():
             content = run.reliability(checkpoint) or {}
             stated = content.get("policy") or {"region": content.get("region")}
             policies[checkpoint] = {name: stated.get(name) for name in POLICY}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medssl.evaluation.pseudo_labels import COLUMNS, COMPARED, QUALITY
+from medssl.common.run_folder import PSEUDO_LABEL_COLUMNS
 from medssl.metrics.table import METRICS
 
 CURVES = tuple(f"val_{metric.name}" for metric in METRICS)
@@ -46,7 +46,7 @@ def read_pseudo_labels(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
                 part.insert(0, "method", name)
                 parts.append(part)
     if not parts:
-        return pd.DataFrame(columns=["method", "run", *COLUMNS, *QUALITY, *COMPARED])
+        return pd.DataFrame(columns=["method", "run", *PSEUDO_LABEL_COLUMNS])
     return pd.concat(parts, ignore_index=True)
 
 

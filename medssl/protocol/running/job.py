@@ -77,13 +77,13 @@ def stages(run: PlannedRun) -> list[Stage]:
     tested = Stage(
         "scoring on the test cases",
         bundle(run.scoring_files, evaluate_on="test", overwrite="true"),
-        lambda: _scored(run.folder, ""),
+        lambda: _scored(run.folder, "test"),
     )
     validated = Stage(
         "scoring on the validation cases",
         bundle(run.scoring_files, evaluate_on="validation", overwrite="true"),
         # Where nobody, or the test set, chose the checkpoint, there may be no validation case at all.
-        lambda: _record(run.folder).get("selection") != "validation" or _scored(run.folder, "_validation"),
+        lambda: _record(run.folder).get("selection") != "validation" or _scored(run.folder, "validation"),
     )
     return [training, tested, validated]
 
@@ -236,14 +236,12 @@ def _record(folder: Path) -> dict[str, Any]:
     return RunFolder(folder).read() if (folder / "run.json").is_file() else {}
 
 
-def _scored(folder: Path, ending: str) -> bool:
+def _scored(folder: Path, subset: str) -> bool:
     """Whether every checkpoint that there is has its table."""
+    run = RunFolder(folder)
     kept = [name for name in ("best", "last") if (folder / f"{name}.pt").is_file()]
-    return bool(kept) and all(
-        (folder / f"{table}_{name}{ending}{suffix}").is_file()
-        for name in kept
-        for table, suffix in (("cases", ".csv"), ("reliability", ".json"))
-    )
+    scores = [file(name, subset) for name in kept for file in (run.scores, run.reliability)]
+    return bool(kept) and all(path.is_file() for path in scores)
 
 
 def _difference(earlier: Any, run: PlannedRun) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medssl.common.bundles import EVALUATE, TRAIN, Bundle, find_bundle
+from medssl.common.bundles import EVALUATE, TRAIN, Bundle, find_bundle, read_config
 from medssl.common.errors import InputError, unknown_name
 from medssl.common.resources import resource_folder
 from medssl.common.run_folder import RunFolder
@@ -116,17 +116,10 @@ def read_protocol(path: str | Path) -> Protocol:
     packaged = resource_folder("protocols") / f"{path}.yaml"
     if not path.exists() and packaged.is_file():
         path = packaged
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            path, "no such protocol file", f"give a file, or one of {', '.join(protocol_names())}"
-        ) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        fault = " ".join(str(error).split())
-        raise InputError(path, f"cannot be read ({fault})", "correct the YAML") from error
-    if not isinstance(content, dict):
-        raise InputError(path, "not a protocol", "see docs/protocol.md for its keys")
+    if not path.exists():
+        remedy = f"give a file, or one of {', '.join(protocol_names())}"
+        raise InputError(path, "no such protocol file", remedy)
+    content = read_config(path)
     _refuse_unknown(path, content, KEYS)
     try:
         bundle = find_bundle(str(content.get("bundle", "tcseg")), beside=path.parent)

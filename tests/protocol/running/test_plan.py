@@ -94,7 +94,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_protocol(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("[1]", encoding="utf-8")
-    with pytest.raises(InputError, match="not a protocol"):
+    with pytest.raises(InputError, match="is no mapping of settings"):
         read_protocol(tmp_path / "list.yaml")
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medssl.evaluation.pseudo_labels import QUALITY
+from medssl.common.run_folder import PSEUDO_LABEL_RATES
 from medssl.protocol.analysis.training_records import own_selection, read_pseudo_labels
 from medssl.protocol.report.figures.base import FigureSource, ReportFigure
 from medssl.reports.figure_style import GREY, Look, legend, new_figure
@@ -37,7 +37,7 @@ def selection_curves(table: pd.DataFrame, shown: dict[str, Look]) -> Figure | No
     other = overall[overall["selector"].str.startswith("confidence")]
     present = {name: look for name, look in shown.items() if name in set(own["method"])}
     figure, axes = new_figure(8.4, 6.0 + 0.22 * -(-len(present) // 4), 2, 2)
-    for axis, rate in zip(axes, QUALITY, strict=True):
+    for axis, rate in zip(axes, PSEUDO_LABEL_RATES, strict=True):
         for name, look in present.items():
             rates = own[own["method"] == name].groupby("step")[rate]
             middle = rates.median()

@@ -4,13 +4,12 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation
 
-from medssl.evaluation.pseudo_labels import COLUMNS, COMPARED, QUALITY
+from medssl.common.run_folder import PSEUDO_LABEL_COLUMNS, PSEUDO_LABEL_RATES
 from medssl.protocol.analysis.training_records import own_selection, read_pseudo_labels
 from medssl.protocol.report.figures.selection_arrows import selection_arrows
 from medssl.protocol.report.figures.selection_curves import selection_curves
 from medssl.reports.figure_style import looks
 
-HEADER = (*COLUMNS, *QUALITY, *COMPARED)
 STEPS = (10, 20, 30)
 
 
@@ -24,7 +23,7 @@ def write(path, tprs, *, own="tcseg", selects=True):
             rows.append([step, selector, "all", 100, 0.4, rate, rate / 4, 0.9, 0.3, 0.8, None, None])
             ppv = 0.95 if selects else None
             rows.append([step, selector, "1", 100, 0.1, rate / 2, 0.01, ppv, 0.99, 0.7, 0.95, 0.6])
-    pd.DataFrame(rows, columns=HEADER).to_csv(path, index=False)
+    pd.DataFrame(rows, columns=PSEUDO_LABEL_COLUMNS).to_csv(path, index=False)
     return path
 
 
@@ -46,7 +45,7 @@ def test_tables_are_joined_by_setting_and_run_and_missing_files_left_out(files):
     assert set(zip(table["method"], table["run"], strict=True)) == {
         ("A", 0), ("A", 1), ("A", 2), ("B", 0), ("switched off", 0),
     }  # fmt: skip
-    assert list(table.columns) == ["method", "run", *HEADER]
+    assert list(table.columns) == ["method", "run", *PSEUDO_LABEL_COLUMNS]
     assert set(table["class"]) == {"all", "1"}
     assert read_pseudo_labels({"A": []}).empty
     assert set(own_selection(table)["selector"]) == {"tcseg"}
@@ -56,7 +55,7 @@ def test_tables_are_joined_by_setting_and_run_and_missing_files_left_out(files):
 def test_curves_show_the_median_over_runs_its_range_and_confidence_alone(files):
     shown = looks(files)
     figure = selection_curves(read_pseudo_labels(files), shown)
-    assert len(figure.axes) == len(QUALITY)
+    assert len(figure.axes) == len(PSEUDO_LABEL_RATES)
     tpr = figure.axes[0]
     (own,), (compared,) = lines(tpr, shown["A"].color), lines(tpr, shown["A"].color, ":")
     assert list(own.get_xdata()) == list(STEPS)
