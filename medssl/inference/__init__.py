@@ -1,7 +1,7 @@
 """From an image to a prediction: windows, the way back to the scan's grid, trained models."""
 
 from medssl.inference.checkpoints import load_checkpoint, load_network
-from medssl.inference.deployable import deployable, fold_batch_norm
+from medssl.inference.deployable import deployable
 from medssl.inference.deployment import (
     Deployment,
     TrainedRun,
@@ -11,7 +11,6 @@ from medssl.inference.deployment import (
     trained_network,
 )
 from medssl.inference.predictor import Prediction, Predictor
-from medssl.inference.probabilities import complete_probabilities
 from medssl.inference.scan_evaluator import ScanEvaluator
 from medssl.inference.sliding_window import SlidingWindowProbabilities
 
@@ -22,9 +21,7 @@ __all__ = [
     "ScanEvaluator",
     "SlidingWindowProbabilities",
     "TrainedRun",
-    "complete_probabilities",
     "deployable",
-    "fold_batch_norm",
     "load_checkpoint",
     "load_deployment",
     "load_network",

@@ -10,7 +10,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from medssl.common.precision import autocast
 from medssl.networks import Output
 
-MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def to_channels_last(tensor: Tensor) -> Tensor:
+    """A tensor of four or five axes in channels-last layout (faster convolutions); others as they are."""
+    layout = _LAYOUTS.get(tensor.ndim)
+    return tensor if layout is None else tensor.contiguous(memory_format=layout)
 
 
 def class_probabilities(
@@ -27,7 +33,7 @@ def class_probabilities(
         channels_last: hand the windows over in channels-last layout; faster convolutions.
     """
     if channels_last:
-        windows = windows.contiguous(memory_format=MEMORY_FORMATS[windows.ndim])
+        windows = to_channels_last(windows)
     with torch.no_grad(), autocast(windows.device, amp):
         output = network(windows)
     logits = output.logits if isinstance(output, Output) else (output,)
@@ -73,6 +79,5 @@ def deployable(network: nn.Module, *, channels_last: bool = True) -> nn.Module:
     ready = fold_batch_norm(network)
     if channels_last:
         for tensor in (*ready.parameters(), *ready.buffers()):
-            if tensor.ndim in MEMORY_FORMATS:
-                tensor.data = tensor.data.contiguous(memory_format=MEMORY_FORMATS[tensor.ndim])
+            tensor.data = to_channels_last(tensor.data)
     return ready

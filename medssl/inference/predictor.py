@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from medssl.common.errors import InputError
 from medssl.data.reading.orientation import ScanGrid, scan_grid
 from medssl.inference.deployable import class_probabilities
-from medssl.inference.probabilities import complete_probabilities
-from medssl.inference.scan_grid import slabs_on_scan_grid
+from medssl.inference.scan_grid import complete_probabilities, slabs_on_scan_grid
 from medssl.inference.temperature import tempered
 from medssl.inference.windows import (
     WindowWeights,

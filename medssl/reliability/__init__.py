@@ -7,7 +7,6 @@ from medssl.reliability.selectors import (
     ConfidenceThreshold,
     DualAxis,
     DualAxisReliability,
-    Quadrants,
     Selection,
     Selector,
 )
@@ -16,7 +15,6 @@ __all__ = [
     "ConfidenceThreshold",
     "DualAxis",
     "DualAxisReliability",
-    "Quadrants",
     "Selection",
     "Selector",
     "class_prototypes",

@@ -52,11 +52,6 @@ class CaseMeasurements:
     confident_disagreeing: float
     priority: float
 
-    @property
-    def empty_classes(self) -> tuple[int, ...]:
-        """Class ids of which no voxel was predicted."""
-        return tuple(label for label, of_class in enumerate(self.classes, 1) if not of_class.components)
-
 
 def review_priority(boundary_uncertainty: float, soft_overlaps: Sequence[float]) -> float:
     """How urgently a case should be looked at, in [0, 1].

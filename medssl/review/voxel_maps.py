@@ -113,9 +113,3 @@ def map_files(prediction: Prediction) -> Iterator[MapFile]:
         for label in labels:
             array = values if label is None else values[label]
             yield MapFile(kind.name, label, array if kind.dtype is None else array.astype(kind.dtype))
-
-
-def map_table() -> str:
-    """The table in Markdown, as the guide prints it."""
-    lines = [f"| `CASE_{kind.suffix.format(label='N')}.nii.gz` | {kind.content} |" for kind in VOXEL_MAPS]
-    return "\n".join(lines) + "\n"

@@ -2,12 +2,11 @@
 
 from medssl.training.cases import TrainingCases, begin_run, run_name
 from medssl.training.checkpointer import Checkpointer
-from medssl.training.checkpoints import restore
 from medssl.training.configuration import merged_configuration
 from medssl.training.description import model_description
 from medssl.training.handlers import JsonLogHandler, ProgressBar, ValidationFrom
 from medssl.training.options import read_options
-from medssl.training.runs import finish_run, run_training, start_run, warn_of_run
+from medssl.training.runs import run_training, start_run
 from medssl.training.settings import (
     composed,
     default_device,
@@ -40,18 +39,15 @@ __all__ = [
     "default_device",
     "epochs",
     "evaluation_cases",
-    "finish_run",
     "in_folder",
     "merged_configuration",
     "model_description",
     "prediction_precision",
     "ramp",
     "read_options",
-    "restore",
     "run_name",
     "run_training",
     "share_of_steps",
     "start_run",
     "unchanged",
-    "warn_of_run",
 ]

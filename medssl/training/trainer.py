@@ -18,6 +18,7 @@ from medssl.common.errors import unknown_name
 from medssl.common.precision import Precision, autocast
 from medssl.common.ranks import world_size
 from medssl.common.rng import RngState, set_rng_state
+from medssl.inference.deployable import to_channels_last
 from medssl.methods.base import Batch, Method
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class SemiSupervisedTrainer(Trainer):
         self._rng: RngState | None = None
         if channels_last:
             for tensor in (*method.parameters(), *method.buffers()):
-                tensor.data = _to_channels_last(tensor.data)
+                tensor.data = to_channels_last(tensor.data)
         if compile_network:
             method.network.compile()
         self._step: nn.Module = _TrainingStep(method)
@@ -197,7 +198,7 @@ class SemiSupervisedTrainer(Trainer):
         if isinstance(tensor, MetaTensor):
             tensor = tensor.as_tensor()
         tensor = tensor.to(self.state.device, non_blocking=True)
-        return _to_channels_last(tensor) if self.channels_last and tensor.is_floating_point() else tensor
+        return to_channels_last(tensor) if self.channels_last and tensor.is_floating_point() else tensor
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision that training steps run in."""
@@ -248,8 +249,3 @@ class SemiSupervisedTrainer(Trainer):
     def _share_buffers(self) -> None:
         for buffer in self.method.buffers():
             torch.distributed.broadcast(buffer, src=0)
-
-
-def _to_channels_last(tensor: Tensor) -> Tensor:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return tensor.contiguous(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor

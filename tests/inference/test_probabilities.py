@@ -2,7 +2,7 @@
 
 import torch
 
-from medssl.inference.probabilities import complete_probabilities
+from medssl.inference.scan_grid import complete_probabilities
 
 
 def random_probs(classes, *shape, seed=0):

@@ -1,6 +1,6 @@
 """Corruptions of images at five severities, for the evaluation of trained models."""
 
-from medssl.data.corruptions.base import Corruption, corruption_table
+from medssl.data.corruptions.base import Corruption
 from medssl.data.corruptions.images import (
     NATURAL_CORRUPTIONS,
     corrupt_natural_image,
@@ -16,7 +16,6 @@ __all__ = [
     "Corruption",
     "corrupt_natural_image",
     "corrupt_volume",
-    "corruption_table",
     "corruption_title",
     "planar_depth",
 ]

@@ -54,14 +54,3 @@ def find_corruption(table: Mapping[str, Corruption], name: str, severity: int) -
 def case_generator(seed: int, corruption: str, case: str) -> np.random.Generator:
     """Source of chance that depends on seed, corruption and case alone, so that severities share a draw."""
     return generator(f"{seed}/{corruption}/{case}")
-
-
-def corruption_table(table: Mapping[str, Corruption]) -> str:
-    """The table in Markdown, as the guides print it."""
-    lines = ["| corruption | what it is | severity 1, 2, 3, 4, 5 | amount |", "| --- | --- | --- | --- |"]
-    for corruption in table.values():
-        amounts = ", ".join(
-            " / ".join(f"{number:g}" for number in np.atleast_1d(amount)) for amount in corruption.amounts
-        )
-        lines.append(f"| `{corruption.name}` | {corruption.title} | {amounts} | {corruption.meaning} |")
-    return "\n".join(lines) + "\n"

@@ -141,12 +141,3 @@ def strip_suffix(path: str | Path) -> str:
     suffixes = sorted((suffix for entry in FORMATS for suffix in entry.suffixes), key=len, reverse=True)
     matching = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), None)
     return Path(name).stem if matching is None else name[: -len(matching)]
-
-
-def format_table() -> str:
-    """The table in Markdown, as the guide prints it."""
-    lines = ["| format | name | notes |", "| --- | --- | --- |"]
-    for entry in FORMATS:
-        names = ", ".join(f"`{suffix}`" for suffix in entry.suffixes) or "a folder"
-        lines.append(f"| {entry.name} | {names} | {entry.note} |")
-    return "\n".join(lines) + "\n"

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,15 +12,6 @@ from medssl.reliability.prototypes import class_prototypes, prototype_affinity
 from medssl.reliability.selectors.base import Selection, Selector
 
 Pair = tuple[Tensor, Tensor]
-
-
-class Quadrants(NamedTuple):
-    """The four combinations of the two axes, bool ``(B, *S)`` each; every voxel is in exactly one."""
-
-    confident_certain: Tensor
-    confident_uncertain: Tensor
-    unconfident_certain: Tensor
-    unconfident_uncertain: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,16 +45,6 @@ class DualAxisReliability:
         That is every voxel that is not :attr:`positive`.
         """
         return ~self.positive
-
-    @property
-    def quadrants(self) -> Quadrants:
-        """The partition of all voxels by both axes: C+U-, C+U+, C-U- and C-U+."""
-        return Quadrants(
-            self.confident & self.certain,
-            self.confident & ~self.certain,
-            ~self.confident & self.certain,
-            ~self.confident & ~self.certain,
-        )
 
 
 class DualAxis(Selector):

@@ -8,7 +8,7 @@ from PIL import Image
 from medssl.common.errors import InputError
 from medssl.data import LoadCased, Orientd, case_name
 from medssl.data.lists.layout import list_files, pair_cases
-from medssl.data.reading.formats import FORMATS, format_of, format_table, strip_suffix
+from medssl.data.reading.formats import FORMATS, format_of, strip_suffix
 from tests.places import ROOT
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -16,7 +16,11 @@ IDS = np.random.default_rng(1).integers(0, 3, (12, 20), dtype=np.uint8)
 
 
 def test_the_guide_prints_the_table():
-    printed = format_table()
+    lines = ["| format | name | notes |", "| --- | --- | --- |"]
+    for entry in FORMATS:
+        names = ", ".join(f"`{suffix}`" for suffix in entry.suffixes) or "a folder"
+        lines.append(f"| {entry.name} | {names} | {entry.note} |")
+    printed = "\n".join(lines) + "\n"
     assert printed in (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), printed
 
 

@@ -36,21 +36,16 @@ def test_masks_agree_with_the_equations_written_as_loops(classes, shape, norm, s
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize("switches", [{}, {"use_confidence": False}, {"use_uncertainty": False}])
-def test_the_quadrants_are_an_exact_and_disjoint_partition(classes, switches):
+def test_every_voxel_is_believed_or_unreliable(classes, switches):
     views, probability_pairs, feature_pairs = random_case(classes, (8, 8, 4))
     found = DualAxis(tau=0.15, **switches)(
         views, probability_pairs=probability_pairs, feature_pairs=feature_pairs
     )
-    assert torch.equal(torch.stack(found.quadrants).sum(0), torch.ones(found.positive.shape).long())
+    assert torch.equal(found.positive, found.confident & found.certain)
+    assert torch.equal(found.unreliable, ~found.positive)
     if not switches:
-        assert all(mask.any() for mask in found.quadrants)
-    assert torch.equal(found.positive, found.quadrants.confident_certain)
-    assert torch.equal(
-        found.unreliable,
-        found.quadrants.confident_uncertain
-        | found.quadrants.unconfident_certain
-        | found.quadrants.unconfident_uncertain,
-    )
+        for confident in (found.confident, ~found.confident):
+            assert all((confident & certain).any() for certain in (found.certain, ~found.certain))
 
 
 def test_permuting_classes_permutes_the_negative_mask_and_leaves_the_others():
