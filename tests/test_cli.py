@@ -120,13 +120,15 @@ def test_an_interrupted_command_says_how_to_go_on_and_keeps_what_is_made(tmp_pat
         wait_for_file(process, tmp_path / "my set/labels/phantom_000.nii.gz")
         # A terminal sends Ctrl-C to the workers, too.
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-        _, said = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == status
-    assert said == f"interrupted; go on with: {command_line('medssl', *arguments)}\n"
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "my set").glob("*/phantom_00[0-9].nii.gz")}
-    assert made
+    assert stderr == f"interrupted; go on with: {command_line('medssl', *arguments)}\n"
+    written_at = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "my set").glob("*/phantom_00[0-9].nii.gz")
+    }
+    assert written_at
     assert main(["phantom", str(tmp_path / "my set"), "--cases", "10", *PHANTOMS]) == 0
-    assert all(path.stat().st_mtime_ns == at for path, at in made.items())
+    assert all(path.stat().st_mtime_ns == at for path, at in written_at.items())
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands_of(text: str) -> list[str]:
-    found = [c for b in blocks(text, "bash") for c in re.split(r"\n(?=\S)", b.replace("\\\n", " "))]
-    return [c.strip() for c in found if "monai.bundle run" in c or c.startswith("medssl ")]
+    commands = [c for b in blocks(text, "bash") for c in re.split(r"\n(?=\S)", b.replace("\\\n", " "))]
+    return [c.strip() for c in commands if "monai.bundle run" in c or c.startswith("medssl ")]
 
 
 def place(command: str, folder: Path) -> list[str]:

@@ -32,10 +32,10 @@ def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_pat
     with start_command(bundle_command(phantoms, run)) as process:
         wait_for_file(process, run / "last.pt")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert "Traceback" not in said
-    line = said.splitlines()[-1]
+    assert "Traceback" not in stderr
+    line = stderr.splitlines()[-1]
     assert line.startswith("interrupted at step ")
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "interrupted"
@@ -69,10 +69,10 @@ def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms
     with start_command([sys.executable, "-m", "medssl", *arguments]) as process:
         wait_for_file(process, run / "last.pt")
         process.send_signal(number)
-        _, said = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 128 + number
-    assert "Traceback" not in said
-    assert said.splitlines()[-1] == f"interrupted; go on with: {shlex.join(['medssl', *arguments])}"
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1] == f"interrupted; go on with: {shlex.join(['medssl', *arguments])}"
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert not is_held(run)
     assert "interrupted at step " in (run / "output.log").read_text()

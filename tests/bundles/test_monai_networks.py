@@ -90,7 +90,7 @@ def test_a_network_is_named_once_and_everything_works(name, phantoms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fault"),
     [
         ({"network_def": {"_target_": "SegResNet"}}, "wrap it: _target_: medssl.networks.Adapted"),
         ({"network_def": "$networks.VNet(width=2)"}, "is of type VNet, which no checkpoint holds"),
@@ -102,11 +102,11 @@ def test_a_network_is_named_once_and_everything_works(name, phantoms, tmp_path):
         ({"preprocessing::1": {"_target_": "RandFlipd", "keys": "image"}}, "no transform that a checkpoint"),
     ],
 )
-def test_what_a_checkpoint_could_not_hold_is_refused_before_the_training(change, said, phantoms, tmp_path):
+def test_what_a_checkpoint_could_not_hold_is_refused_before_the_training(change, fault, phantoms, tmp_path):
     from medssl.common.errors import find_input_error
 
     files = ["train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml"]
     with pytest.raises(RuntimeError) as caught:
         run(files, **TINY, dataset_dir=str(phantoms), run_dir=str(tmp_path / "run"), **change)
-    assert said in str(find_input_error(caught.value))
+    assert fault in str(find_input_error(caught.value))
     assert not (tmp_path / "run").exists()

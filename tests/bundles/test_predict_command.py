@@ -92,12 +92,12 @@ def test_a_datalist_a_case_a_single_file_and_options(phantoms, trained, tmp_path
     checkpoint = trained / "last.pt"
     options = ("--flips", 0, "--window-weights", "gaussian", "--keep-largest", 1, "--bids", "--probabilities")
     assert predict(tmp_path / "d.json", checkpoint, tmp_path / "out", *options, "--lists", "test") == 0
-    found = sorted(path.name for path in (tmp_path / "out").rglob("*.nii.gz"))
-    assert "sub-phantom003_desc-medssl_dseg.nii.gz" in found
-    assert "sub-phantom003_label-1_desc-medssl_probseg.nii.gz" in found
-    assert not any("phantom002" in name for name in found)
-    one = phantoms / "images" / "phantom_002.nii.gz"
-    assert predict(one, checkpoint, tmp_path / "one", "--class-names", "body") == 0
+    written = sorted(path.name for path in (tmp_path / "out").rglob("*.nii.gz"))
+    assert "sub-phantom003_desc-medssl_dseg.nii.gz" in written
+    assert "sub-phantom003_label-1_desc-medssl_probseg.nii.gz" in written
+    assert not any("phantom002" in name for name in written)
+    scan = phantoms / "images" / "phantom_002.nii.gz"
+    assert predict(scan, checkpoint, tmp_path / "one", "--class-names", "body") == 0
     assert '"body"' in (tmp_path / "one" / "labels.txt").read_text()
 
 
@@ -143,7 +143,7 @@ def test_a_run_and_three_places_are_enough(scans, trained, tmp_path, which, caps
 
 
 @pytest.mark.parametrize(
-    ("places", "said"),
+    ("places", "fault"),
     [
         (["none.pt", "SCANS", "out"], "no such run or checkpoint"),
         ([".", "SCANS", "out"], "holds no last.pt"),
@@ -152,11 +152,11 @@ def test_a_run_and_three_places_are_enough(scans, trained, tmp_path, which, caps
         ([], "give RUN INPUT OUT"),
     ],
 )
-def test_places_that_are_none_are_named(scans, trained, tmp_path, places, said, capsys, monkeypatch):
+def test_places_that_are_none_are_named(scans, trained, tmp_path, places, fault, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"RUN": str(trained), "SCANS": str(scans)}
     assert main(["predict", *(names.get(place, place) for place in places)]) == 2
-    assert said in capsys.readouterr().err
+    assert fault in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -168,13 +168,13 @@ def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_pat
     command = ["calibrate", str(tmp_path / "last.pt"), str(tmp_path / "d.json"), "--device", "cpu"]
     assert main(command) == 0
     assert "temperature" in capsys.readouterr().out
-    kept = json.loads((tmp_path / "last.calibration.json").read_text())
-    assert kept["nll_after"] < kept["nll_before"]
+    calibration = json.loads((tmp_path / "last.calibration.json").read_text())
+    assert calibration["nll_after"] < calibration["nll_before"]
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err
     assert predict(scans, tmp_path / "last.pt", tmp_path / "out") == 0
     settings = json.loads((tmp_path / "out" / "phantom_001.json").read_text())["settings"]
-    assert settings["temperature"] == kept["temperature"]
+    assert settings["temperature"] == calibration["temperature"]
     assert predict(scans, tmp_path / "last.pt", tmp_path / "raw", "--temperature", 1) == 0
     np.testing.assert_array_equal(labels(tmp_path / "out"), labels(tmp_path / "raw"))
 
@@ -185,12 +185,12 @@ def awkward(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "awkward"
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
-    made = affine((0.9, 1.2, 2.1), flips=(-1, 1, -1), axes=(2, 0, 1), degrees=(12, -21, 34))
+    oblique = affine((0.9, 1.2, 2.1), flips=(-1, 1, -1), axes=(2, 0, 1), degrees=(12, -21, 34))
     for number in range(1, 6):
         values = np.pad(body((38, 34, 20), (0.9, 1.2, 2.1), number), 3)
         label = (values > 0.3).astype(np.uint8) + (values > 0.6)
         for kind, array in (("images", values), ("labels", label)):
-            nib.save(nib.Nifti1Image(array, made), folder / kind / f"case_{number}.nii.gz")
+            nib.save(nib.Nifti1Image(array, oblique), folder / kind / f"case_{number}.nii.gz")
     return folder
 
 
@@ -219,7 +219,7 @@ def test_what_is_scored_is_what_is_exported(awkward, scored, tmp_path):
         assert main([str(part) for part in command]) == 0
         assert len(rows) == 2 * 2
         for row in rows:
-            made, truth = (
+            predicted, truth = (
                 np.asarray(nib.load(path).dataobj) == int(row["class"])
                 for path in (
                     out / f"{row['case']}_seg.nii.gz",
@@ -229,7 +229,7 @@ def test_what_is_scored_is_what_is_exported(awkward, scored, tmp_path):
             car = json.loads((out / f"{row['case']}.json").read_text())
             volume = car["statistics"]["classes"][f"class {row['class']}"]["volume_ml"]
             assert float(row["volume_ml"]) == volume
-            assert float(row["dice"]) == round(dice(made, truth), 6)
+            assert float(row["dice"]) == round(dice(predicted, truth), 6)
         assert any(float(row["dice"]) > 0 for row in rows)
 
 
@@ -268,14 +268,14 @@ def test_a_checkpoint_without_an_orientation_predicts_in_stored_order(awkward, s
     torch.save(checkpoint, tmp_path / "old" / "last.pt")
     shutil.copy(run_dir / "config.yaml", tmp_path / "old")
     shutil.copy(run_dir / "run.json", tmp_path / "old")
-    given = []
+    label_maps = []
     for name, path in (("old", tmp_path / "old" / "last.pt"), ("new", run_dir / "last.pt")):
         out = tmp_path / f"{name} out"
         assert predict(awkward, path, out, "--cases", "case_1") == 0
-        given.append(labels(out, "case_1"))
+        label_maps.append(labels(out, "case_1"))
         step = "Orientd" in json.loads((out / "case_1.json").read_text())["settings"]["preprocessing"]
         assert step == (name == "new")
-    assert not np.array_equal(*given)
+    assert not np.array_equal(*label_maps)
     run([*files, "evaluate.yaml"], **{**settings, "run_dir": str(tmp_path / "old")})
     tables = [(folder / "cases_last.csv").read_text() for folder in (tmp_path / "old", run_dir)]
     assert tables[0] != tables[1]

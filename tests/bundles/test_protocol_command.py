@@ -87,16 +87,16 @@ def test_finished_runs_are_skipped_and_the_plan_says_so(protocol, phantoms, fini
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     assert main(line(protocol, phantoms, finished)) == 0
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
-    said = capsys.readouterr().out
-    assert "2 runs, 2 finished, 0 left" in said
-    assert "2 of 2 runs finished" in said
+    output = capsys.readouterr().out
+    assert "2 runs, 2 finished, 0 left" in output
+    assert "2 of 2 runs finished" in output
 
 
 def test_the_plan_of_an_empty_folder_has_no_side_effect(protocol, phantoms, tmp_path, capsys):
     assert main(line(protocol, phantoms, tmp_path / "runs", "--dry-run", "--only", "*supervised*")) == 0
-    said = capsys.readouterr().out
-    assert "1 runs, 0 finished, 1 left" in said
-    assert "no estimate before" in said
+    output = capsys.readouterr().out
+    assert "1 runs, 0 finished, 1 left" in output
+    assert "no estimate before" in output
     assert not (tmp_path / "runs").exists()
 
 
@@ -135,9 +135,9 @@ def test_a_killed_run_resumed_on_ray_gives_the_same_numbers(protocol, phantoms, 
 def test_bad_input_is_one_line_and_leaves_nothing(protocol, phantoms, finished, more, message, capsys):
     before = sorted(finished.rglob("*"))
     assert main(line(protocol, phantoms, finished, *more)) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1
     assert sorted(finished.rglob("*")) == before
 
 
@@ -152,10 +152,10 @@ def test_a_failing_run_is_named_and_does_not_stop_the_others(protocol, phantoms,
     broken.write_text(yaml.safe_dump(content), encoding="utf-8")
     options = ("--set", "max_steps=2", "--attempts", "1")
     assert main(line(broken, phantoms, tmp_path / "runs", *options)) == 1
-    said = capsys.readouterr().out
-    assert "1 of 2 runs finished" in said
+    output = capsys.readouterr().out
+    assert "1 of 2 runs finished" in output
     failed = "failed: phantom-broken-labeled2-seed1: training: NonFiniteLossError: non-finite loss at step 1"
-    assert failed in said
+    assert failed in output
     assert (tmp_path / "runs/phantom-supervised-labeled2-seed1/cases_last.csv").is_file()
 
 
@@ -163,14 +163,16 @@ def test_the_plain_script_makes_the_same_runs(phantoms, finished, tmp_path):
     options = {**TINY, "max_steps": 4}
     for key in ("bundle_root", "device", "labeled"):
         options.pop(key)
-    given = [part for key, value in options.items() for part in (f"--{key}", str(value).replace(" ", ""))]
-    arguments = ["phantom", str(phantoms), "2", "supervised", str(tmp_path), *given]
+    option_words = [
+        part for key, value in options.items() for part in (f"--{key}", str(value).replace(" ", ""))
+    ]
+    arguments = ["phantom", str(phantoms), "2", "supervised", str(tmp_path), *option_words]
     variables = {"PYTHON": sys.executable, "SLURM_ARRAY_TASK_ID": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         ["bash", "scripts/multi_seed.sh", *arguments],
         cwd=ROOT, env={**os.environ, **variables}, check=True, capture_output=True,
     )  # fmt: skip
-    mine = tmp_path / "phantom-supervised-labeled2-seed1"
-    theirs = finished / "phantom-supervised-labeled2-seed1"
-    assert tables(mine, TABLES[:2]) == tables(theirs, TABLES[:2])
+    by_script = tmp_path / "phantom-supervised-labeled2-seed1"
+    by_protocol = finished / "phantom-supervised-labeled2-seed1"
+    assert tables(by_script, TABLES[:2]) == tables(by_protocol, TABLES[:2])
     assert not (tmp_path / "phantom-supervised-labeled2-seed2").exists()

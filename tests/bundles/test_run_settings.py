@@ -63,7 +63,7 @@ def test_a_moved_run_is_scored_with_its_own_configuration_alone(moved, phantoms,
 
 
 @pytest.mark.parametrize(
-    ("files", "change", "said"),
+    ("files", "change", "fault"),
     [
         (TRAIN, {"seed": 2}, "seed is 1 there and 2 here"),
         (["train.yaml", "datasets/custom.yaml"], {}, "dataset_name is 'phantom' there and 'custom' here"),
@@ -81,12 +81,12 @@ def test_a_moved_run_is_scored_with_its_own_configuration_alone(moved, phantoms,
     ids=["seed", "overlay", "split", "patch", "spacing", "classes", "width", "preprocessing"],
 )
 @pytest.mark.parametrize("what", ["evaluate.yaml", "robustness.yaml"])
-def test_settings_other_than_the_runs_are_refused(moved, phantoms, what, files, change, said):
+def test_settings_other_than_the_runs_are_refused(moved, phantoms, what, files, change, fault):
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(moved), **change}
     before = sorted(moved.rglob("*"))
-    assert said in refusal([*files, what], **settings)
+    assert fault in refusal([*files, what], **settings)
     if files is TRAIN:
-        assert said in refusal([str(moved / "config.yaml"), what], run_dir=str(moved), **change)
+        assert fault in refusal([str(moved / "config.yaml"), what], run_dir=str(moved), **change)
     assert sorted(moved.rglob("*")) == before
 
 
@@ -105,8 +105,8 @@ def test_data_may_move_and_another_split_of_them_is_refused(moved, phantoms, tmp
     run(files, run_dir=str(moved), dataset_dir=str(data))
     for kind in ("images", "labels"):
         (data / kind / "phantom_006.nii.gz").unlink()
-    said = refusal(files, run_dir=str(moved), dataset_dir=str(data), overwrite=True)
-    assert "was trained with another split" in said
+    message = refusal(files, run_dir=str(moved), dataset_dir=str(data), overwrite=True)
+    assert "was trained with another split" in message
 
 
 def test_a_run_goes_on_from_its_own_configuration(moved, phantoms):
@@ -115,8 +115,8 @@ def test_a_run_goes_on_from_its_own_configuration(moved, phantoms):
     assert json.loads((moved / "run.json").read_text())["status"] == "finished"
     assert (moved / "last.pt").read_bytes() == before
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(moved), "resume": True}
-    said = refusal(TRAIN, **{**settings, "train::dataloader::num_workers": 1})
-    assert "config::train::dataloader::num_workers is '@num_workers' there and 1 here" in said
+    message = refusal(TRAIN, **{**settings, "train::dataloader::num_workers": 1})
+    assert "config::train::dataloader::num_workers is '@num_workers' there and 1 here" in message
     assert "config::learning_rate is 0.05 there and 0.1 here" in refusal(TRAIN, **settings, learning_rate=0.1)
 
 
@@ -125,9 +125,9 @@ def test_a_run_of_an_earlier_version_is_scored_with_the_files_of_its_training(mo
     values = {"dataset_name": "phantom", "overlay": "phantom", "seed": 1, "label_map": None, "width": 2}
     values |= {"preprocessing": ["LoadCased", "NormalizeIntensityd"], "method_options": {"seed": 1}}
     (moved / "config.yaml").write_text(yaml.safe_dump(values))
-    said = refusal([str(moved / "config.yaml"), "evaluate.yaml"], run_dir=str(moved))
-    assert "was written by an earlier version, and is no config file of this one" in said
-    assert said.endswith(f"score the run with: medssl evaluate {moved}")
+    message = refusal([str(moved / "config.yaml"), "evaluate.yaml"], run_dir=str(moved))
+    assert "was written by an earlier version, and is no config file of this one" in message
+    assert message.endswith(f"score the run with: medssl evaluate {moved}")
     assert main(["evaluate", str(moved)]) == 2
     assert "name the files that the run was trained with" in capsys.readouterr().err
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(moved)}
@@ -170,38 +170,40 @@ def test_a_misspelt_option_of_a_training_is_refused_with_the_nearest(phantoms, t
 @pytest.mark.parametrize("what", ["evaluate.yaml", "robustness.yaml", "inference.yaml"])
 def test_a_misspelt_option_is_refused_by_what_follows_too(moved, phantoms, what):
     if what == "inference.yaml":
-        said = refusal([what, "datasets/phantom.yaml"], "infer", dataset_dir=str(phantoms), num_clases=2)
-        assert "option 'num_clases': no such name; did you mean 'num_classes'?" in said
+        message = refusal([what, "datasets/phantom.yaml"], "infer", dataset_dir=str(phantoms), num_clases=2)
+        assert "option 'num_clases': no such name; did you mean 'num_classes'?" in message
     else:
-        said = refusal([str(moved / "config.yaml"), what], run_dir=str(moved), evaluate_one="test")
-        assert "option 'evaluate_one': no such name; did you mean 'evaluate_on'?" in said
+        message = refusal([str(moved / "config.yaml"), what], run_dir=str(moved), evaluate_one="test")
+        assert "option 'evaluate_one': no such name; did you mean 'evaluate_on'?" in message
 
 
 def test_an_overlay_may_bring_what_something_refers_to_and_extend_lists(phantoms, tmp_path):
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(
         "tempo: 0.02\nlearning_rate: $@tempo * 2\n"
         "+augmentation: [{_target_: RandFlipd, keys: [image, label], allow_missing_keys: true}]\n"
         "method_options::tau: 0.03\n"
     )
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run"), "max_steps": 2}
-    run([*TRAIN, str(mine)], **settings)
-    kept = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
-    assert kept["learning_rate"] == "$@tempo * 2"
-    assert kept["augmentation"][-1]["_target_"] == "RandFlipd"
-    mine.write_text("patchsize: [32, 32, 16]\n")
-    assert "'patchsize': no such name; did you mean 'patch_size'" in refusal([*TRAIN, str(mine)], **settings)
+    run([*TRAIN, str(overlay)], **settings)
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["learning_rate"] == "$@tempo * 2"
+    assert config["augmentation"][-1]["_target_"] == "RandFlipd"
+    overlay.write_text("patchsize: [32, 32, 16]\n")
+    assert "'patchsize': no such name; did you mean 'patch_size'" in refusal(
+        [*TRAIN, str(overlay)], **settings
+    )
 
 
 def test_predictions_take_the_preprocessing_of_the_run_wherever_its_overlay_was(phantoms, tmp_path):
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(
         "lowest: -0.5\n"
         "+preprocessing: [{_target_: ScaleIntensityd, keys: image, minv: '@lowest', maxv: 0.5}]\n"
     )
     folder = tmp_path / "run"
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(folder), "max_steps": 2}
-    run([*TRAIN, str(mine)], **settings)
+    run([*TRAIN, str(overlay)], **settings)
     deployment = load_deployment([folder / "last.pt"])
     names = [type(transform).__name__ for transform in deployment.transform.transforms]
     assert names == ["LoadCased", "Orientd", "NormalizeIntensityd", "ScaleIntensityd"]
@@ -228,8 +230,8 @@ def test_cases_of_the_training_are_refused(trained, phantoms, tmp_path, command,
     arguments += ["--input", tmp_path / "d.json", "--device", "cpu"]
     arguments += ["--out", tmp_path / "out"] if command == "robustness" else []
     assert main([str(part) for part in arguments]) == 2
-    said = capsys.readouterr().err
-    assert "was trained on the labels of 2 of these cases (phantom_000, phantom_001)" in said
+    stderr = capsys.readouterr().err
+    assert "was trained on the labels of 2 of these cases (phantom_000, phantom_001)" in stderr
 
 
 @pytest.mark.parametrize("dataset", sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml")))
@@ -254,13 +256,13 @@ def test_the_command_line_ends_with_one_line_and_status_2(moved):
         "--run_dir",
         str(moved),
     ]
-    for option, said in (("--seed", "seed is 1 there and 2 here"), ("--sed", "did you mean 'seed'")):
+    for option, fault in (("--seed", "seed is 1 there and 2 here"), ("--sed", "did you mean 'seed'")):
         done = subprocess.run([*command, option, "2"], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         last = done.stderr.splitlines()[-1]
         assert last.startswith("error: ")
-        assert said in last
+        assert fault in last
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "ERROR" not in done.stderr

@@ -104,8 +104,8 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(phantoms, trained, tmp_pat
         flow.run()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
     run(files, **{**settings, "resume": True})
-    whole, cut_short = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
-    assert all(torch.equal(whole[key], cut_short[key]) for key in whole)
+    uninterrupted, resumed = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
+    assert all(torch.equal(uninterrupted[key], resumed[key]) for key in uninterrupted)
 
 
 def test_evaluation_scores_best_and_last_in_the_geometry_of_the_files(phantoms, trained):
@@ -176,8 +176,8 @@ def test_overlay_trains_a_step_on_files_of_its_form(dataset, tmp_path):
         cases = [*split.training[:4], *(split.validation or split.test)[:2]]
         for kind in ("images", "labels"):
             (data / kind).mkdir(parents=True)
-            for made, case in zip(sorted((tmp_path / "made" / kind).iterdir()), cases, strict=True):
-                shutil.copy(made, data / kind / f"{case}.nii.gz")
+            for phantom, case in zip(sorted((tmp_path / "made" / kind).iterdir()), cases, strict=True):
+                shutil.copy(phantom, data / kind / f"{case}.nii.gz")
     settings = {**TINY, "max_steps": 2, "test": 1 if own else 0, "allow_missing": True}
     if dataset == "hippocampus":  # there is no published split
         items = [
@@ -308,8 +308,8 @@ def test_exported_networks_are_the_encoder_and_the_first_decoder(trained, tmp_pa
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx_export(filepath=str(tmp_path / "model.onnx"), **arguments)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    given = {session.get_inputs()[0].name: images.numpy()}
-    np.testing.assert_allclose(session.run(None, given)[0], expected.numpy(), rtol=1e-3, atol=1e-3)
+    inputs = {session.get_inputs()[0].name: images.numpy()}
+    np.testing.assert_allclose(session.run(None, inputs)[0], expected.numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_network_takes_and_gives_what_the_metadata_says(trained):
@@ -350,8 +350,8 @@ def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path)
 
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
-    wanted = {"corruptions": ["noise"], "severities": [3], "reliability_margin": 10.0}
-    settings = {**wanted, "dataset_dir": str(phantoms), "run_dir": str(folder)}
+    options = {"corruptions": ["noise"], "severities": [3], "reliability_margin": 10.0}
+    settings = {**options, "dataset_dir": str(phantoms), "run_dir": str(folder)}
     files = [str(folder / "config.yaml"), "robustness.yaml"]
     run(files, **settings)
     out = folder / "robustness_last"

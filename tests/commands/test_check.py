@@ -133,10 +133,10 @@ def test_datalist_that_cannot_be_read_gives_one_line_and_status_2(tmp_path, caps
     if content is not None:
         path.write_text(content)
     assert main(["check", str(path)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"error: {path}: {fault}")
-    assert said.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {path}: {fault}")
+    assert captured.err.count("\n") == 1
 
 
 def test_command_line_says_findings_alone_whatever_the_terminal_can_show(sound):
@@ -197,8 +197,8 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
-    said = done.stderr.strip().splitlines()[-1]
-    assert said in [f"error: {f['where']}: {f['fault']}; {f['remedy']}" for f in refused]
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert last_line in [f"error: {f['where']}: {f['fault']}; {f['remedy']}" for f in refused]
 
 
 def test_guide_lists_every_code_with_its_severity():

@@ -55,19 +55,19 @@ def test_options_are_read_in_every_spelling(empty):
 )
 def test_bad_words_are_one_line_and_leave_nothing(empty, capsys, words, line):
     assert main(words.split()) == 2
-    said = capsys.readouterr().err
-    assert line in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert line in stderr
+    assert stderr.count("\n") == 1
     assert list(empty.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "bundle"])
 def test_help_names_what_there_is(capsys, command):
     assert main([command, "--help"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"usage: medssl {command}")
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: medssl {command}")
     if command == "train":
-        assert all(name in said for kind in KINDS for name in find_bundle("tcseg").overlays(kind))
+        assert all(name in output for kind in KINDS for name in find_bundle("tcseg").overlays(kind))
 
 
 @pytest.mark.parametrize("words", ["train --help", "train la tcseg --labelled 3", "train la tcseg --dry-run"])

@@ -38,8 +38,8 @@ def test_ranks_draw_differently_and_the_first_as_one_process_does(monkeypatch):
 
 def test_a_torch_generator_follows_numpys_and_leaves_the_global_one_alone():
     state = torch.get_rng_state()
-    one, two = (draws.torch_generator(draws.generator(4)) for _ in range(2))
-    assert torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=two))
+    generator, again = (draws.torch_generator(draws.generator(4)) for _ in range(2))
+    assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=again))
     assert torch.equal(torch.get_rng_state(), state)
     source = draws.generator(4)
     first, second = (torch.rand(3, generator=draws.torch_generator(source)) for _ in range(2))

@@ -23,19 +23,19 @@ def test_a_signal_ends_a_program_of_others_with_one_line(number, status):
     with start(WAIT) as process:
         assert process.stdout.readline() == "on\n"
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (status, "interrupted\n")
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (status, "interrupted\n")
 
 
 def test_one_process_of_torchrun_tells_of_an_interruption():
-    said = {}
+    stderr_of_rank = {}
     for rank in ("0", "1"):
         with start(WAIT, env={"RANK": rank}) as process:
             assert process.stdout.readline() == "on\n"
             process.send_signal(signal.SIGTERM)
-            said[rank] = process.communicate(timeout=60)[1]
+            stderr_of_rank[rank] = process.communicate(timeout=60)[1]
             assert process.returncode == 143
-    assert said == {"0": "interrupted\n", "1": ""}
+    assert stderr_of_rank == {"0": "interrupted\n", "1": ""}
 
 
 def test_a_second_signal_does_not_cut_short_what_the_first_one_set_off():

@@ -34,9 +34,9 @@ def test_error_is_found_behind_others_and_a_circle_ends():
     outer = RuntimeError("wrapped")
     outer.__cause__ = InputError("x", "y", "z")
     assert str(find_input_error(outer)) == "x: y; z"
-    one, two = RuntimeError("1"), RuntimeError("2")
-    one.__cause__, two.__cause__ = two, one
-    assert find_input_error(one) is None
+    first, second = RuntimeError("1"), RuntimeError("2")
+    first.__cause__, second.__cause__ = second, first
+    assert find_input_error(first) is None
 
 
 def test_exit_hook_ends_with_one_line_and_status_2():

@@ -29,23 +29,23 @@ def _refused(folder):
 def _work(number, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
-    found = {"gathered": gather(number * 10), "first": on_first_rank(lambda: rank())}
+    results = {"gathered": gather(number * 10), "first": on_first_rank(lambda: rank())}
 
     # Different weights in the beginning: those of the first process count.
     torch.manual_seed(number)
     method = Plain()
     trainer = make(method, batches()[number::2], max_epochs=1)
     trainer.run()
-    found["plain"] = method.state_dict()
+    results["plain"] = method.state_dict()
 
     # Randomness, normalisation buffers, checkpoints.
     start_run(folder / "run", **RUN)
     on_first_rank((folder / "run" / "log.jsonl").touch)
-    found["refused"] = _refused(folder)
+    results["refused"] = _refused(folder)
     straight = tiny.make_trainer(seed=number)
     Checkpointer(folder / "a").attach(straight)
     straight.run()
-    found["tiny"] = straight.method.state_dict()
+    results["tiny"] = straight.method.state_dict()
     first = tiny.make_trainer(seed=number)
     first.add_event_handler(tiny.Events.EPOCH_COMPLETED(once=2), lambda engine: engine.terminate())
     Checkpointer(folder / "b").attach(first)
@@ -55,8 +55,8 @@ def _work(number, folder):
     restore(folder / "b/last.pt", trainer=second)
     Checkpointer(folder / "b").attach(second)
     second.run()
-    found["resumed"] = second.method.state_dict()
-    torch.save(found, folder / f"{number}.pt")
+    results["resumed"] = second.method.state_dict()
+    torch.save(results, folder / f"{number}.pt")
     distributed.destroy_process_group()
 
 
@@ -113,11 +113,11 @@ def test_a_checkpoint_of_two_processes_is_not_resumed_by_one(both):
 
 
 def test_what_the_first_process_does_or_refuses_holds_for_all(both):
-    folder, found = both
-    assert [f["gathered"] for f in found] == [[0, 10], [0, 10]]
-    assert [f["first"] for f in found] == [0, 0]
+    folder, results = both
+    assert [result["gathered"] for result in results] == [[0, 10], [0, 10]]
+    assert [result["first"] for result in results] == [0, 0]
     assert (folder / "run/run.json").exists()
-    assert all("holds a run already" in f["refused"] for f in found)
+    assert all("holds a run already" in result["refused"] for result in results)
 
 
 def test_one_process_needs_no_group():

@@ -39,10 +39,10 @@ def test_both_folders_give_the_published_cases(nifti, hdf5):
 @pytest.mark.parametrize("index", range(3))
 def test_nifti_and_hdf5_hold_the_same_volume(nifti, hdf5, index):
     load = Compose([LoadCased(["image", "label"], h5_spacing=0.625), NormalizeIntensityd("image")])
-    one, two = (load(source["training"][index]) for source in (nifti, hdf5))
-    assert torch.equal(one["label"].as_tensor(), two["label"].as_tensor())
-    assert torch.allclose(one["image"].as_tensor(), two["image"].as_tensor(), atol=1e-5)
-    np.testing.assert_allclose(one["image"].affine, two["image"].affine)
+    from_nifti, from_hdf5 = (load(source["training"][index]) for source in (nifti, hdf5))
+    assert torch.equal(from_nifti["label"].as_tensor(), from_hdf5["label"].as_tensor())
+    assert torch.allclose(from_nifti["image"].as_tensor(), from_hdf5["image"].as_tensor(), atol=1e-5)
+    np.testing.assert_allclose(from_nifti["image"].affine, from_hdf5["image"].affine)
 
 
 def test_intensities_differ_by_an_affine_map_before_normalisation(nifti, hdf5):

@@ -25,7 +25,7 @@ def predict(images, colors=COLORS, sharpness=60.0):
 @pytest.fixture
 def items(tmp_path):
     rng = np.random.default_rng(2)
-    found = []
+    listed = []
     for number in range(3):
         labels = np.repeat(np.repeat(rng.integers(0, 3, (6, 8)), 8, 0), 8, 1).astype(np.uint8)
         image = COLORS.numpy()[labels] + rng.normal(0, 0.12, (*labels.shape, 3))
@@ -34,21 +34,21 @@ def items(tmp_path):
         for key, values in (("image", (np.clip(image, 0, 1) * 255).astype(np.uint8)), ("label", labels)):
             item[key] = str(tmp_path / f"{number}-{key}.png")
             Image.fromarray(values).save(item[key])
-        found.append(item)
-    return found
+        listed.append(item)
+    return listed
 
 
 def test_clean_numbers_are_torchmetrics(items):
-    found = measure_natural_cell(CLEAN, items, predict=predict, num_classes=3)
+    measured = measure_natural_cell(CLEAN, items, predict=predict, num_classes=3)
     images = torch.stack([torch.from_numpy(np.array(Image.open(i["image"]))) for i in items])
     labels = torch.stack([torch.from_numpy(np.array(Image.open(i["label"]))) for i in items]).long()
     probs = torch.cat([predict(image[None]) for image in images.permute(0, 3, 1, 2).float() / 255])
     iou = multiclass_jaccard_index(probs, labels, num_classes=3, ignore_index=255)
     ece = multiclass_calibration_error(probs, labels, num_classes=3, n_bins=15, ignore_index=255)
-    assert found["miou"] == pytest.approx(float(iou), abs=1e-6)
+    assert measured["miou"] == pytest.approx(float(iou), abs=1e-6)
     # torchmetrics adds up in float32, which thousands of confidences of exactly 1 can be felt in.
-    assert found["ece"] == pytest.approx(float(ece), abs=1e-5)
-    assert tuple(found) == NATURAL_MEASURES
+    assert measured["ece"] == pytest.approx(float(ece), abs=1e-5)
+    assert tuple(measured) == NATURAL_MEASURES
 
 
 def test_corruptions_cost_and_all_become_one_table(items, tmp_path):
@@ -74,11 +74,13 @@ def test_depth_maps_make_it_the_published_fog(items, tmp_path):
         measure_natural_cell((name, severity), items, predict=predict, num_classes=3)
     near, far = [], []
     for item in items:
-        for metres, kept in ((1.0, near), (900.0, far)):
+        for metres, street in ((1.0, near), (900.0, far)):
             path = tmp_path / f"{item['case']}-{metres}.npy"
             np.save(path, np.full((48, 64), metres))
-            kept.append({**item, "depth": str(path)})
-    values = [measure_natural_cell((name, 3), kept, predict=predict, num_classes=3) for kept in (near, far)]
+            street.append({**item, "depth": str(path)})
+    values = [
+        measure_natural_cell((name, 3), street, predict=predict, num_classes=3) for street in (near, far)
+    ]
     assert values[0]["miou"] > 0.85 > 0.5 > values[1]["miou"]
 
 

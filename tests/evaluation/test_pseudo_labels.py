@@ -23,8 +23,11 @@ class Pseudo(tiny.Tiny):
     def pseudo_labels(self, images):
         assert self.training
         views = tuple(torch.softmax(net(images), 1) for net in (self.network, self.teacher))
-        one, two = ConfidenceThreshold(0.6).select(views[:1]), ConfidenceThreshold(0.0).select(views)
-        return PseudoLabels(views, {"one": one, "two": two})
+        confident, everything = (
+            ConfidenceThreshold(0.6).select(views[:1]),
+            ConfidenceThreshold(0.0).select(views),
+        )
+        return PseudoLabels(views, {"one": confident, "two": everything})
 
 
 def hidden(count=3):
@@ -76,9 +79,9 @@ def test_rows_are_what_the_selections_say(tmp_path):
     trainer.method.train()
     images = torch.stack([case["image"] for case in hidden()])
     with torch.no_grad():
-        asked = [trainer.method.pseudo_labels(part) for part in (images[:2], images[2:])]
-    own = [torch.cat([found.selections[name].labels for found in asked]) for name in ("one", "two")]
-    masks = [torch.cat([found.selections[name].mask for found in asked]) for name in ("one", "two")]
+        batches = [trainer.method.pseudo_labels(part) for part in (images[:2], images[2:])]
+    own = [torch.cat([batch.selections[name].labels for batch in batches]) for name in ("one", "two")]
+    masks = [torch.cat([batch.selections[name].mask for batch in batches]) for name in ("one", "two")]
     expected = selection_quality(torch.cat(own), torch.cat(masks), torch.cat([truth, truth]))
     for column in ("tpr", "fpr", "ppv", "npv", "coverage"):
         value = getattr(expected, column)
@@ -106,9 +109,9 @@ def test_a_method_without_pseudo_labels_and_a_list_without_cases_write_nothing(t
 def test_a_new_training_forgets_an_old_table_and_a_resumed_one_keeps_its_part(tmp_path):
     path = tmp_path / "q.csv"
     straight = trained([quality(path)])
-    whole = path.read_text()
+    expected = path.read_text()
     trained([quality(path)])
-    assert path.read_text() == whole
+    assert path.read_text() == expected
     # A checkpoint of the first epoch beside a table of all three, as a kill in the last save leaves it.
     tiny.seed_all(5)
     trainer = tiny.make_trainer(method=Pseudo(tiny.TinyNet()), max_epochs=1)
@@ -117,7 +120,7 @@ def test_a_new_training_forgets_an_old_table_and_a_resumed_one_keeps_its_part(tm
     resumed = tiny.make_trainer(method=Pseudo(tiny.TinyNet()), handlers=[quality(path)])
     restore(tmp_path / "run/last.pt", trainer=resumed)
     resumed.run()
-    assert path.read_text() == whole
+    assert path.read_text() == expected
     assert_same(straight.method.state_dict(), resumed.method.state_dict())
 
 

@@ -22,14 +22,14 @@ IDENTITY = {"model": "threshold", "seed": 0}
 @pytest.fixture(scope="module")
 def items(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
-    made = []
+    listed = []
     for number in (1, 2):
         values = body((30, 28, 24), SPACING, number)
         scan = save_scan(folder / f"c{number}.nii.gz", values, AFFINES["oblique"])
         label = folder / f"l{number}.nii.gz"
         nib.save(nib.Nifti1Image((values > THRESHOLD).astype(np.uint8), AFFINES["oblique"]), label)
-        made.append({"case": f"c{number}", "image": str(scan), "label": str(label)})
-    return made
+        listed.append({"case": f"c{number}", "image": str(scan), "label": str(label)})
+    return listed
 
 
 def measure(folder, cells, items, identity=IDENTITY, **options):
@@ -48,12 +48,12 @@ def measure(folder, cells, items, identity=IDENTITY, **options):
 def test_clean_scans_are_right_and_corrupted_ones_are_not(tmp_path, items):
     cells = cells_of(["noise", "gamma"], [1, 5])
     assert cells == [CLEAN, ("noise", 1), ("noise", 5), ("gamma", 1), ("gamma", 5)]
-    found = measure(tmp_path, cells, items)
-    assert found[CLEAN]["dice"] == 1
+    results = measure(tmp_path, cells, items)
+    assert results[CLEAN]["dice"] == 1
     for name in ("noise", "gamma"):
-        assert 1 > found[name, 1]["dice"] > found[name, 5]["dice"]
-        assert found[name, 5]["rss"] < 1
-    rows = robustness_rows("threshold", found)
+        assert 1 > results[name, 1]["dice"] > results[name, 5]["dice"]
+        assert results[name, 5]["rss"] < 1
+    rows = robustness_rows("threshold", results)
     assert [row["corruption"] for row in rows] == [
         "clean",
         *["noise"] * 2,
@@ -62,12 +62,12 @@ def test_clean_scans_are_right_and_corrupted_ones_are_not(tmp_path, items):
     ]
     for row in rows[1:]:
         assert row["dice - clean"] == pytest.approx(row["dice"] - 1, abs=2e-4)
-    mean = np.mean([found[cell]["dice"] for cell in cells[1:]])
+    mean = np.mean([results[cell]["dice"] for cell in cells[1:]])
     assert rows[-1]["dice"] == pytest.approx(mean, abs=1e-4)
     text = markdown(rows)
     assert len(text.splitlines()) == 2 + len(rows)
     assert f"({rows[-1]['dice - clean']:+.3f})" in text
-    write_radar(tmp_path / "radar.png", {"a": found, "b": found})
+    write_radar(tmp_path / "radar.png", {"a": results, "b": results})
     assert (tmp_path / "radar.png").stat().st_size > 5000
 
 
@@ -99,10 +99,10 @@ def test_the_same_seed_gives_the_same_numbers_in_any_order(tmp_path, items):
 
 
 def test_a_margin_measures_reliability_where_decisions_are(tmp_path, items):
-    whole = measure(tmp_path / "a", cells_of(["blur"], [5]), items)
+    everywhere = measure(tmp_path / "a", cells_of(["blur"], [5]), items)
     near = measure(tmp_path / "b", cells_of(["blur"], [5]), items, margin=2.0)
-    assert near["blur", 5]["dice"] == whole["blur", 5]["dice"]
-    assert near["blur", 5]["ece"] > whole["blur", 5]["ece"]
+    assert near["blur", 5]["dice"] == everywhere["blur", 5]["dice"]
+    assert near["blur", 5]["ece"] > everywhere["blur", 5]["ece"]
     assert set(near[CLEAN]) == set(MEASURES)
 
 

@@ -81,9 +81,9 @@ def evaluator(cases, num_classes=3, h5_spacing=1.0):
 
 
 def box(shape, start, stop, value=1):
-    made = np.zeros(shape, np.uint8)
-    made[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = value
-    return made
+    mask = np.zeros(shape, np.uint8)
+    mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = value
+    return mask
 
 
 SHAPE = (20, 18, 16)
@@ -93,8 +93,8 @@ REFERENCE = box(SHAPE, (4, 4, 3), (13, 12, 9)) + box(SHAPE, (14, 3, 2), (18, 9, 
 
 def save(folder, name, predicted, reference, *, reference_affine=AFFINE):
     folder.mkdir(exist_ok=True)
-    for kind, values, made in (("image", predicted, AFFINE), ("label", reference, reference_affine)):
-        nib.save(nib.Nifti1Image(values.astype(np.float32), made), folder / f"{name}_{kind}.nii.gz")
+    for kind, values, affine in (("image", predicted, AFFINE), ("label", reference, reference_affine)):
+        nib.save(nib.Nifti1Image(values.astype(np.float32), affine), folder / f"{name}_{kind}.nii.gz")
     return {
         "case": name,
         "image": str(folder / f"{name}_image.nii.gz"),
@@ -135,9 +135,9 @@ def test_rows_agree_with_medpy_on_the_stored_arrays(tmp_path, unit):
 
 
 def test_a_missed_structure_counts_as_worst_and_never_drops_out(tmp_path):
-    whole = save(tmp_path / "data", "found", REFERENCE, REFERENCE)
+    complete = save(tmp_path / "data", "found", REFERENCE, REFERENCE)
     missed = save(tmp_path / "data", "missed", np.where(REFERENCE == 2, 0, REFERENCE), REFERENCE)
-    engine, handler, rows = scored([whole, missed], tmp_path / "cases.csv")
+    engine, handler, rows = scored([complete, missed], tmp_path / "cases.csv")
     row = rows[-1]
     assert (row["case"], row["class"], row["empty"]) == ("missed", "2", "prediction")
     diagonal = float(np.linalg.norm(np.array(SHAPE) * SPACING))

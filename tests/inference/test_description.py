@@ -114,7 +114,7 @@ def test_nothing_planted_in_any_field_runs(tmp_path, kind, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "fault"),
     [
         ("os.system", "not trusted"),
         ("monai.bundle.run", "not trusted"),
@@ -126,8 +126,8 @@ def test_nothing_planted_in_any_field_runs(tmp_path, kind, monkeypatch):
         ("medssl.networks.Deployed", "cannot be built"),
     ],
 )
-def test_what_is_no_trusted_network_is_refused_in_one_line(target, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_is_no_trusted_network_is_refused_in_one_line(target, fault):
+    with pytest.raises(InputError, match=fault) as caught:
         build_network({"_target_": target}, where="last.pt")
     assert "\n" not in str(caught.value)
 
@@ -214,7 +214,7 @@ def test_an_earlier_checkpoint_is_read_with_the_configuration_beside_it(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("meta", "config", "said"),
+    ("meta", "config", "fault"),
     [
         (EARLIER, None, "put the config.yaml of its run beside it"),
         (EARLIER, {"preprocessing": ["LoadCased"]}, "put the config.yaml of its run beside it"),
@@ -225,10 +225,10 @@ def test_an_earlier_checkpoint_is_read_with_the_configuration_beside_it(tmp_path
         ({**EARLIER, "h5_spacing": "$print()"}, CONFIG, "h5_spacing"),
     ],
 )
-def test_an_earlier_checkpoint_that_says_too_little_says_what_to_do(tmp_path, meta, config, said):
+def test_an_earlier_checkpoint_that_says_too_little_says_what_to_do(tmp_path, meta, config, fault):
     if config is not None:
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=fault) as caught:
         load_deployment([save(tmp_path / "last.pt", meta, DualDecoderVNet(width=2))])
     assert "\n" not in str(caught.value)
 

@@ -43,23 +43,23 @@ def predict(networks, image, classes=3, **options):
 
 def test_maps_follow_from_the_mean_probabilities(image):
     network = convolution(0)
-    found = predict([network], image, keep_probabilities=True)
+    prediction = predict([network], image, keep_probabilities=True)
     probs = SlidingWindowProbabilities(PATCH, stride=STRIDE)(image[None].as_tensor(), network)
-    np.testing.assert_allclose(found.probabilities, probs[0].numpy(), atol=1e-6)
-    np.testing.assert_array_equal(found.labels, probs[0].argmax(0).numpy())
-    np.testing.assert_allclose(found.confidence, probs[0].amax(0).numpy(), atol=1e-6)
-    np.testing.assert_allclose(found.uncertainty, (entropy(probs)[0] / math.log(3)).numpy(), atol=1e-5)
-    assert found.disagreement is None
-    assert found.labels.dtype == np.uint8
+    np.testing.assert_allclose(prediction.probabilities, probs[0].numpy(), atol=1e-6)
+    np.testing.assert_array_equal(prediction.labels, probs[0].argmax(0).numpy())
+    np.testing.assert_allclose(prediction.confidence, probs[0].amax(0).numpy(), atol=1e-6)
+    np.testing.assert_allclose(prediction.uncertainty, (entropy(probs)[0] / math.log(3)).numpy(), atol=1e-5)
+    assert prediction.disagreement is None
+    assert prediction.labels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_maps_are_argmax_largest_probability_and_scaled_entropy(image, classes):
-    found = predict([convolution(1, classes)], image, classes, keep_probabilities=True)
-    probs = found.probabilities.astype(np.float64)
-    np.testing.assert_array_equal(found.labels, probs.argmax(0))
-    np.testing.assert_allclose(found.confidence, probs.max(0), atol=1e-6)
-    np.testing.assert_allclose(found.uncertainty, stats.entropy(probs) / math.log(classes), atol=1e-6)
+    prediction = predict([convolution(1, classes)], image, classes, keep_probabilities=True)
+    probs = prediction.probabilities.astype(np.float64)
+    np.testing.assert_array_equal(prediction.labels, probs.argmax(0))
+    np.testing.assert_allclose(prediction.confidence, probs.max(0), atol=1e-6)
+    np.testing.assert_allclose(prediction.uncertainty, stats.entropy(probs) / math.log(classes), atol=1e-6)
 
 
 def test_uncertainty_is_zero_where_certain_and_one_where_all_classes_are_alike(image):
@@ -71,12 +71,12 @@ def test_uncertainty_is_zero_where_certain_and_one_where_all_classes_are_alike(i
 
 
 def test_the_expected_dice_is_the_soft_dice_of_the_predicted_mask(image):
-    found = predict([convolution(0)], image, keep_probabilities=True)
+    prediction = predict([convolution(0)], image, keep_probabilities=True)
     for label in (1, 2):
-        mask = found.labels == label
-        p = found.probabilities[label].astype(np.float64)
+        mask = prediction.labels == label
+        p = prediction.probabilities[label].astype(np.float64)
         expected = 2 * p[mask].sum() / (p.sum() + mask.sum())
-        assert found.soft_overlap[label - 1] == pytest.approx(expected, abs=1e-6)
+        assert prediction.soft_overlap[label - 1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_class_that_is_nowhere_predicted_expects_nothing(image):
@@ -94,30 +94,30 @@ def test_flips_of_a_network_that_does_not_care_change_nothing(image):
 
 def test_flips_are_averaged_as_probabilities(image):
     network = convolution(0)
-    found = predict([network], image, keep_probabilities=True, flips=((1,),))
+    prediction = predict([network], image, keep_probabilities=True, flips=((1,),))
 
     def both(windows):
         turned = torch.softmax(network(windows.flip(3)), 1).flip(3)
         return (torch.softmax(network(windows), 1) + turned) / 2
 
     expected = streaming.stream_windows(image.as_tensor(), both, patch=PATCH, stride=STRIDE)
-    np.testing.assert_allclose(found.probabilities, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(prediction.probabilities, expected.numpy(), atol=1e-6)
 
 
 def test_an_ensemble_of_equals_agrees_with_itself(image):
-    found = predict([convolution(0), convolution(0)], image, uncertainty="ensemble")
-    assert found.disagreement.max() == 0
-    np.testing.assert_array_equal(found.labels, predict([convolution(0)], image).labels)
+    prediction = predict([convolution(0), convolution(0)], image, uncertainty="ensemble")
+    assert prediction.disagreement.max() == 0
+    np.testing.assert_array_equal(prediction.labels, predict([convolution(0)], image).labels)
 
 
 def test_an_ensemble_disagrees_by_the_mean_over_its_pairs(image):
     networks = [convolution(seed) for seed in range(3)]
     predictor = Predictor(networks, num_classes=3, patch=SIZE_16, stride=SIZE_16, uncertainty="ensemble")
     small = loaded(image.as_tensor()[:, :16, :16, :16])
-    found = predictor(small)
+    prediction = predictor(small)
     a, b, c = (torch.softmax(network(small.as_tensor()[None]), 1) for network in networks)
     pairs = [disagreement(x, y, norm="max") for x, y in ((a, b), (a, c), (b, c))]
-    np.testing.assert_allclose(found.disagreement, torch.stack(pairs).mean(0)[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(prediction.disagreement, torch.stack(pairs).mean(0)[0].numpy(), atol=1e-6)
 
 
 SIZE_16 = (16, 16, 16)
@@ -128,11 +128,13 @@ def test_dual_axis_is_the_disagreement_of_the_decoders_and_labels_are_decoder_1s
     network = DualDecoderVNet(width=2).eval()
     small = loaded(image.as_tensor()[:, :16, :16, :16])
     predictor = Predictor([network], num_classes=2, patch=SIZE_16, stride=SIZE_16, uncertainty="dual-axis")
-    found = predictor(small)
+    prediction = predictor(small)
     with torch.no_grad():
         p1, p2 = (torch.softmax(logits, 1) for logits in network(small.as_tensor()[None]).logits)
-    np.testing.assert_allclose(found.disagreement, disagreement(p1, p2, norm="max")[0].numpy(), atol=1e-6)
-    np.testing.assert_array_equal(found.labels, p1[0].argmax(0).numpy())
+    np.testing.assert_allclose(
+        prediction.disagreement, disagreement(p1, p2, norm="max")[0].numpy(), atol=1e-6
+    )
+    np.testing.assert_array_equal(prediction.labels, p1[0].argmax(0).numpy())
 
 
 def test_temperature_softens(image):
@@ -146,9 +148,9 @@ def test_labels_do_not_depend_on_the_temperature_where_it_rounds_classes_to_one_
     """Scored at one temperature and exported at another, a label map is the same."""
     network = nn.Conv3d(1, 3, 1).eval().requires_grad_(False)
     network.weight[:], network.bias[:] = 0, torch.tensor([0.0, 3e-7, 1e-7])
-    found = [predict([network], image, temperature=t).labels for t in (1.0, 20.0)]
-    assert (found[0] == 1).all()
-    np.testing.assert_array_equal(*found)
+    label_maps = [predict([network], image, temperature=t).labels for t in (1.0, 20.0)]
+    assert (label_maps[0] == 1).all()
+    np.testing.assert_array_equal(*label_maps)
 
 
 def test_half_precision_storage_changes_maps_by_its_rounding_alone(image, monkeypatch):

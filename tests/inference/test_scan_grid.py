@@ -62,7 +62,7 @@ def test_equals_monais_inversion_step_by_step(monkeypatch, name, slab):
     transform = Compose(PREPROCESSING[name])
     item = transform({"image": image})
     values = torch.stack([item["image"].as_tensor()[0], item["image"].as_tensor()[0] ** 2])
-    found = whole(
+    restored = whole(
         values,
         network_affine=np.asarray(item["image"].affine),
         scan_affine=affine,
@@ -74,7 +74,7 @@ def test_equals_monais_inversion_step_by_step(monkeypatch, name, slab):
     )["pred"]
     # At the border MONAI's inverse of a resampling sees padding.
     inside = (slice(None), *(slice(2, -2),) * 3)
-    torch.testing.assert_close(found[inside], inverted.as_tensor()[inside], atol=2e-5, rtol=0)
+    torch.testing.assert_close(restored[inside], inverted.as_tensor()[inside], atol=2e-5, rtol=0)
 
 
 def test_beyond_a_crop_lies_what_was_said_to(monkeypatch):
@@ -85,7 +85,7 @@ def test_beyond_a_crop_lies_what_was_said_to(monkeypatch):
     crop = CropForegroundd("image", source_key="image")
     cropped = crop({"image": MetaTensor(image, affine=affine)})["image"]
     assert cropped.shape == (1, 12, 16, 11)
-    found = whole(
+    restored = whole(
         cropped.as_tensor(),
         network_affine=np.asarray(cropped.affine),
         scan_affine=affine,
@@ -94,19 +94,19 @@ def test_beyond_a_crop_lies_what_was_said_to(monkeypatch):
     )
     expected = torch.full((1, *SHAPE), 7.0)
     expected[:, 8:20, 5:21, 3:14] = image[:, 8:20, 5:21, 3:14]
-    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    torch.testing.assert_close(restored, expected, atol=0, rtol=0)
 
 
 def test_up_to_half_a_voxel_beyond_the_grid_the_nearest_value_counts():
     values = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
     fine = np.diag([0.25, 1, 1, 1])  # scan voxels of a quarter of the network's, from its first centre on
-    found = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=(8, 1, 1), outside=(9,))
-    assert found.flatten().tolist() == [1, 1.25, 1.5, 1.75, 2, 2, 2, 9]
+    restored = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=(8, 1, 1), outside=(9,))
+    assert restored.flatten().tolist() == [1, 1.25, 1.5, 1.75, 2, 2, 2, 9]
 
 
 def test_half_a_voxel_counts_before_the_grid_as_well():
     values = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
     fine = np.diag([0.25, 1, 1, 1])
     fine[0, 3] = -0.75
-    found = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=(5, 1, 1), outside=(9,))
-    assert found.flatten().tolist() == [9, 1, 1, 1, 1.25]
+    restored = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=(5, 1, 1), outside=(9,))
+    assert restored.flatten().tolist() == [9, 1, 1, 1, 1.25]

@@ -73,8 +73,8 @@ def test_probabilities_are_the_literature_average(shape, patch, stride, batch_si
     network = tiny(len(shape))
     image = torch.randn(1, 1, *shape)
     ours = SlidingWindowProbabilities(patch, stride=stride, batch_size=batch_size)(image, network)
-    theirs = literature_average(image, network, patch, stride, classes=3)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    published = literature_average(image, network, patch, stride, classes=3)
+    torch.testing.assert_close(ours, published, rtol=0, atol=1e-6)
     torch.testing.assert_close(ours.sum(1), torch.ones(1, *shape))
 
 
@@ -102,8 +102,8 @@ def test_folding_takes_all_batch_norms_and_changes_nothing_else():
     assert any(isinstance(m, nn.BatchNorm3d) for m in network.modules())
     images = torch.randn(2, 1, 32, 16, 16)
     with torch.no_grad():
-        for mine, theirs in zip(folded(images).logits, network(images).logits, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+        for after, before in zip(folded(images).logits, network(images).logits, strict=True):
+            torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
 def test_deployable_is_channels_last_and_close_in_bfloat16():

@@ -56,12 +56,12 @@ def maps_of(prediction, order):
     return maps | {k: restored(values, order) for k, values in enumerate(prediction.probabilities)}
 
 
-def predicted(folder, values, made, order, steps, predictor):
+def predicted(folder, values, affine, order, steps, predictor):
     path = folder / "scan.nii"
-    nib.save(nib.Nifti1Image(stored(values, order), stored_affine(made, SHAPE, order)), path)
-    found = predictor(steps({"image": str(path)})["image"])
-    assert found.labels.shape == stored(values, order).shape
-    return maps_of(found, order), found.soft_overlap
+    nib.save(nib.Nifti1Image(stored(values, order), stored_affine(affine, SHAPE, order)), path)
+    prediction = predictor(steps({"image": str(path)})["image"])
+    assert prediction.labels.shape == stored(values, order).shape
+    return maps_of(prediction, order), prediction.soft_overlap
 
 
 @pytest.mark.parametrize("spacing", [None, (1.2, 1.0, 1.4)])
@@ -79,11 +79,11 @@ def test_all_48_storage_orders_give_the_same_voxels_in_world_space(tmp_path, nam
 
 def test_without_an_orientation_the_storage_order_counts(tmp_path):
     values, predictor, steps = body(SHAPE, SPACING), make_predictor(), transform(orientation=None)
-    given = [
+    label_maps = [
         predicted(tmp_path, values, GEOMETRIES["upright"], order, steps, predictor)[0]["labels"]
         for order in (ORDERS[0], ORDERS[-1])
     ]
-    assert not np.array_equal(*given)
+    assert not np.array_equal(*label_maps)
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "ALI"])
@@ -98,16 +98,18 @@ def test_a_way_back_without_resampling_moves_no_bit(tmp_path, orientation):
     predictor = Predictor([Same()], num_classes=2, patch=(16,) * 3, stride=(16,) * 3, keep_probabilities=True)
     for order in ORDERS:
         path = tmp_path / "scan.nii"
-        made = stored_affine(GEOMETRIES["doubly oblique"], SHAPE, order)
-        nib.save(nib.Nifti1Image(stored(values, order), made), path)
-        found = predictor(preprocessing([LoadCased("image")], orientation)({"image": str(path)})["image"])
+        affine = stored_affine(GEOMETRIES["doubly oblique"], SHAPE, order)
+        nib.save(nib.Nifti1Image(stored(values, order), affine), path)
+        prediction = predictor(
+            preprocessing([LoadCased("image")], orientation)({"image": str(path)})["image"]
+        )
         expected = torch.softmax(torch.from_numpy(np.stack([0 * values, values])), 0)[1].numpy()
-        given = restored(found.probabilities[1], order)
+        foreground = restored(prediction.probabilities[1], order)
         # Windows that overlap are averaged, which rounds; the order of the voxels is exact.
-        np.testing.assert_allclose(given, expected, atol=3e-7)
+        np.testing.assert_allclose(foreground, expected, atol=3e-7)
         if order == ORDERS[0]:
-            first = given
-        np.testing.assert_array_equal(given, first)
+            first = foreground
+        np.testing.assert_array_equal(foreground, first)
 
 
 def test_a_dicom_series_is_predicted_alike_as_files_and_as_frames(tmp_path):

@@ -43,16 +43,16 @@ def test_a_window_as_large_as_the_image_is_the_image(size):
     conv = {2: nn.Conv2d, 3: nn.Conv3d}[len(size)]
     network = conv(2, 3, 3, padding=1).requires_grad_(False)
     image = torch.randn(2, *size)
-    whole = stream_windows(image, softmax(network), patch=size, stride=size)
-    assert torch.equal(whole, softmax(network)(image[None])[0])
+    streamed = stream_windows(image, softmax(network), patch=size, stride=size)
+    assert torch.equal(streamed, softmax(network)(image[None])[0])
 
 
 def test_gaussian_weights_equal_monais(network):
     image = torch.randn(2, 30, 20, 14)
     patch = (16, 12, 8)
     expected = sliding_window_inference(image[None], patch, 3, softmax(network), overlap=0.5, mode="gaussian")
-    found = stream_windows(image, softmax(network), patch=patch, stride=(8, 6, 4), weights="gaussian")
-    torch.testing.assert_close(found, expected[0], atol=1e-6, rtol=0)
+    streamed = stream_windows(image, softmax(network), patch=patch, stride=(8, 6, 4), weights="gaussian")
+    torch.testing.assert_close(streamed, expected[0], atol=1e-6, rtol=0)
 
 
 def test_every_voxel_lies_in_a_window_and_the_count_is_told(network):

@@ -28,10 +28,10 @@ def random_case(classes=3, shape=(5, 4, 6), batch=2, seed=0):
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_dice_equals_monai(classes, shape):
     logits, labels = random_case(classes, shape)
-    theirs = DiceLoss(
+    reference = DiceLoss(
         include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_nr=1e-8, smooth_dr=1e-8
     )(logits, labels.unsqueeze(1))
-    torch.testing.assert_close(dice_loss(logits.softmax(1), labels), theirs)
+    torch.testing.assert_close(dice_loss(logits.softmax(1), labels), reference)
 
 
 def test_dice_of_a_perfect_and_of_a_disjoint_prediction():
@@ -159,13 +159,13 @@ def test_calibration_detaches_nothing():
 
 
 def test_supervised_loss_is_the_mean_of_cross_entropy_and_dice_over_decoders():
-    (one, labels), (two, _) = random_case(), random_case(seed=1)
+    (first, labels), (second, _) = random_case(), random_case(seed=1)
     labels[0, :2] = 255
-    terms = [cross_entropy(v, labels) + dice_loss(v.softmax(1), labels) for v in (one, two)]
-    torch.testing.assert_close(supervised_loss(one, labels), terms[0] / 2)
-    torch.testing.assert_close(supervised_loss([one], labels), terms[0] / 2)
-    torch.testing.assert_close(supervised_loss((one, two), labels), sum(terms) / 4)
-    assert supervised_loss(one.bfloat16(), labels).dtype == torch.float32
+    terms = [cross_entropy(v, labels) + dice_loss(v.softmax(1), labels) for v in (first, second)]
+    torch.testing.assert_close(supervised_loss(first, labels), terms[0] / 2)
+    torch.testing.assert_close(supervised_loss([first], labels), terms[0] / 2)
+    torch.testing.assert_close(supervised_loss((first, second), labels), sum(terms) / 4)
+    assert supervised_loss(first.bfloat16(), labels).dtype == torch.float32
 
 
 def everything(logits, labels):

@@ -62,7 +62,7 @@ def test_centred_box_surrounds_the_centroid():
 def test_centred_box_of_an_empty_region_is_empty_and_draws_as_much():
     empty = torch.zeros(2, 8, 8, 4, dtype=torch.bool)
     full = torch.ones_like(empty)
-    one, two = np.random.default_rng(0), np.random.default_rng(0)
-    assert not centred_boxes(empty, one).any()
-    assert centred_boxes(full, two).any()
-    assert one.random() == two.random()
+    drawing, untouched = np.random.default_rng(0), np.random.default_rng(0)
+    assert not centred_boxes(empty, drawing).any()
+    assert centred_boxes(full, untouched).any()
+    assert drawing.random() == untouched.random()

@@ -40,9 +40,9 @@ def test_step_equals_the_plain_one_in_loss_gradients_and_teacher(step):
     loss.backward()
     assert parts["pseudo"] > 0
     torch.testing.assert_close(parts["loss"], loss)
-    for mine, theirs in zip(method.network.parameters(), student.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+    for ours, plain in zip(method.network.parameters(), student.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-3, atol=1e-5)
     method.after_step(step)
     plain_teacher_update(teacher, student, step)
-    for mine, theirs in zip(method.teacher.network.parameters(), teacher.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs)
+    for ours, plain in zip(method.teacher.network.parameters(), teacher.parameters(), strict=True):
+        torch.testing.assert_close(ours, plain)

@@ -136,9 +136,9 @@ def test_every_rank_draws_regions_of_its_own_and_the_first_as_one_process_does(n
     first = method._draw_regions(unreliable, 7)
     monkeypatch.setattr(draws, "rank", lambda: 1)
     second = method._draw_regions(unreliable, 7)
-    for one, two, three in zip(alone, first, second, strict=True):
-        assert torch.equal(one, two)
-        assert not torch.equal(one, three)
+    for region, of_rank0, of_rank1 in zip(alone, first, second, strict=True):
+        assert torch.equal(region, of_rank0)
+        assert not torch.equal(region, of_rank1)
 
 
 def test_boxes_alternate_between_random_and_aimed(network):
@@ -272,22 +272,22 @@ def test_without_feature_space_embeddings_are_not_looked_at(preset, batch):
     """The ablation removes the prototypes, hence also their part in all masks."""
     options = {"tau": 0.5, "tau_min": 0.45, "tau_max": 0.55, **AT_FULL_WEIGHT}
     method = trained(preset, spaces=("probability", "image"), **options).eval()
-    whole = trained(preset, **options).eval()
+    with_features = trained(preset, **options).eval()
     output, teacher = method.network(batch.images()), method.teacher(batch.unlabeled["weak"])
     poisoned = [Output(o.logits, tuple(f * float("nan") for f in o.features)) for o in (output, teacher)]
     clean, dirty = method.judge(output, teacher, 2), method.judge(*poisoned, 2)
     assert torch.equal(clean.unreliable, dirty.unreliable)
     assert not clean.unreliable.all()
-    assert whole.judge(*poisoned, 2).unreliable.all()
-    for one, two in zip(clean.selections, dirty.selections, strict=True):
-        assert torch.equal(one.mask, two.mask)
+    assert with_features.judge(*poisoned, 2).unreliable.all()
+    for from_clean, from_dirty in zip(clean.selections, dirty.selections, strict=True):
+        assert torch.equal(from_clean.mask, from_dirty.mask)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_calibration_loss_alone_can_be_dropped(preset, batch):
-    whole = trained(preset, tau=0.2, **AT_FULL_WEIGHT).eval()
-    method = trained(preset, tau=0.2, use_calibration=False, **AT_FULL_WEIGHT).eval()
-    with_it, without = whole.training_step(batch, 1), method.training_step(batch, 1)
+    calibrated = trained(preset, tau=0.2, **AT_FULL_WEIGHT).eval()
+    uncalibrated = trained(preset, tau=0.2, use_calibration=False, **AT_FULL_WEIGHT).eval()
+    with_it, without = calibrated.training_step(batch, 1), uncalibrated.training_step(batch, 1)
     assert with_it["calibration"] > 0 == without["calibration"]
     for name in ("positive", "unreliable", "pseudo", "mixing"):
         assert with_it[name] == without[name], name
@@ -355,17 +355,17 @@ def test_refuses_wrong_options_in_one_line(wrong, hint, network):
 def test_pseudo_labels_are_those_that_a_step_trains_on(preset, batch):
     """In eval mode, where a batch does not change its images' statistics, a step and the accessor agree."""
     method = trained(preset, tau=0.5, **AT_FULL_WEIGHT).eval()
-    found = method.pseudo_labels(batch.unlabeled["weak"])
-    assert list(found.selections) == ["decoder1", "decoder2"]
-    masks = torch.stack([selection.mask for selection in found.selections.values()])
+    pseudo = method.pseudo_labels(batch.unlabeled["weak"])
+    assert list(pseudo.selections) == ["decoder1", "decoder2"]
+    masks = torch.stack([selection.mask for selection in pseudo.selections.values()])
     assert 0 < masks.float().mean() < 1
     assert torch.equal(masks.float().mean(), method.training_step(batch, 1)["positive"])
-    p1, p2, t1, t2 = found.views
+    p1, p2, t1, t2 = pseudo.views
     sources = (p2, p1) if preset == "reference" else (t2, t1)
-    for selection, source in zip(found.selections.values(), sources, strict=True):
+    for selection, source in zip(pseudo.selections.values(), sources, strict=True):
         assert torch.equal(selection.labels, source.argmax(1))
         assert not selection.labels.requires_grad
-    for view in found.views:
+    for view in pseudo.views:
         assert not view.requires_grad
         assert torch.allclose(view.sum(1), torch.ones(()))
 
@@ -374,13 +374,13 @@ def test_pseudo_labels_are_those_that_a_step_trains_on(preset, batch):
 def test_switches_reach_the_pseudo_labels(preset, batch):
     def share(**options):
         method = trained(preset, **{"tau": 0.2, **AT_FULL_WEIGHT, **options}).eval()
-        found = method.pseudo_labels(batch.unlabeled["weak"]).selections
-        return [float(selection.mask.float().mean()) for selection in found.values()]
+        selections = method.pseudo_labels(batch.unlabeled["weak"]).selections
+        return [float(selection.mask.float().mean()) for selection in selections.values()]
 
-    for both, one, other in zip(
+    for both, confidence, certainty in zip(
         share(), share(use_uncertainty=False), share(use_confidence=False), strict=True
     ):
-        assert both <= min(one, other)
+        assert both <= min(confidence, certainty)
     assert share(use_uncertainty=False, use_confidence=False) == [1.0, 1.0]
     assert share(spaces=("feature", "image")) == []
 
@@ -431,10 +431,10 @@ def test_a_selector_takes_the_place_of_the_presets_rule(preset, batch):
     student, teacher = method.network(batch.images()), method.teacher(batch.unlabeled["weak"])
     judgement = method.judge(student, teacher, labeled=2)
     views, features = selector.shown
-    for shown, expected in zip(views, (*student.logits, *teacher.logits), strict=True):
-        torch.testing.assert_close(shown, expected[-2:].softmax(1))
-    for shown, expected in zip(features, (*student.features, *teacher.features), strict=True):
-        assert torch.equal(shown, expected[-2:])
+    for seen, expected in zip(views, (*student.logits, *teacher.logits), strict=True):
+        torch.testing.assert_close(seen, expected[-2:].softmax(1))
+    for seen, expected in zip(features, (*student.features, *teacher.features), strict=True):
+        assert torch.equal(seen, expected[-2:])
     selection = selector.select(views)
     assert 0 < selection.mask.float().mean() < 1
     for own in range(2):
@@ -451,9 +451,9 @@ def test_a_selector_takes_the_place_of_the_presets_rule(preset, batch):
     )
     torch.testing.assert_close(parts["pseudo"], expected.detach())
     assert parts["unreliable"] == (~selection.mask).float().mean()
-    found = method.pseudo_labels(batch.unlabeled["weak"])
-    assert all(torch.equal(s.mask, selection.mask) for s in found.selections.values())
-    assert len(found.features) == len(found.views)
+    pseudo = method.pseudo_labels(batch.unlabeled["weak"])
+    assert all(torch.equal(s.mask, selection.mask) for s in pseudo.selections.values())
+    assert len(pseudo.features) == len(pseudo.views)
 
 
 def test_a_selector_that_rules_nothing_out_has_no_negative_loss(batch):
@@ -482,10 +482,13 @@ def test_the_papers_rule_is_the_dual_axis_selector_where_student_and_teacher_agr
     chosen = trained("paper", selector=DualAxis(**options)).judge(output, unlabeled, labeled=2)
     assert 0 < chosen.unreliable.float().mean() < 1
     assert torch.equal(own.unreliable, chosen.unreliable)
-    for one, two in zip(own.selections, chosen.selections, strict=True):
-        assert torch.equal(one.mask, two.mask)
-        assert torch.equal(one.labels[one.mask], two.labels[one.mask])
-    assert all(torch.equal(one, two) for one, two in zip(own.ruled_out, chosen.ruled_out, strict=True))
+    for by_rule, by_selector in zip(own.selections, chosen.selections, strict=True):
+        assert torch.equal(by_rule.mask, by_selector.mask)
+        assert torch.equal(by_rule.labels[by_rule.mask], by_selector.labels[by_rule.mask])
+    assert all(
+        torch.equal(by_rule, by_selector)
+        for by_rule, by_selector in zip(own.ruled_out, chosen.ruled_out, strict=True)
+    )
     assert own.ruled_out[0].any()
 
 

@@ -19,11 +19,11 @@ def perturb(network: nn.Module) -> None:
 def test_starts_as_a_copy_that_asks_for_no_gradient():
     network = student()
     teacher = Teacher(network)
-    for mine, theirs in zip(teacher.network.parameters(), network.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-        assert mine is not theirs
-        assert not mine.requires_grad
-        assert theirs.requires_grad
+    for copied, original in zip(teacher.network.parameters(), network.parameters(), strict=True):
+        assert torch.equal(copied, original)
+        assert copied is not original
+        assert not copied.requires_grad
+        assert original.requires_grad
 
 
 def test_update_follows_the_moving_average_with_its_warm_up():
@@ -37,8 +37,8 @@ def test_update_follows_the_moving_average_with_its_warm_up():
             alpha * e + (1 - alpha) * p.detach() for e, p in zip(expected, network.parameters(), strict=True)
         ]
         teacher.update(network, step)
-    for mine, e in zip(teacher.network.parameters(), expected, strict=True):
-        torch.testing.assert_close(mine, e)
+    for averaged, e in zip(teacher.network.parameters(), expected, strict=True):
+        torch.testing.assert_close(averaged, e)
 
 
 def test_first_update_copies_the_student():
@@ -46,8 +46,8 @@ def test_first_update_copies_the_student():
     teacher = Teacher(network)
     perturb(network)
     teacher.update(network, 0)
-    for mine, theirs in zip(teacher.network.parameters(), network.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs)
+    for copied, original in zip(teacher.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(copied, original)
 
 
 @pytest.mark.parametrize("buffers", ["own", "copy"])

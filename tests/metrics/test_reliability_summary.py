@@ -66,51 +66,51 @@ CASES = {
 @pytest.mark.parametrize("bins", [1, 10, 15])
 def test_calibration_error_equals_torchmetrics(name, norm, bins):
     probs, labels = CASES[name]
-    theirs = MulticlassCalibrationError(probs.shape[1], n_bins=bins, norm=norm, ignore_index=255)
-    expected = theirs(probs.float(), labels)
-    found = expected_calibration_error(probs, labels, bins, 255, norm=norm)
-    assert found == pytest.approx(float(expected), abs=1e-6)
+    reference = MulticlassCalibrationError(probs.shape[1], n_bins=bins, norm=norm, ignore_index=255)
+    expected = reference(probs.float(), labels)
+    error = expected_calibration_error(probs, labels, bins, 255, norm=norm)
+    assert error == pytest.approx(float(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_mean_iou_equals_torchmetrics(name):
     probs, labels = CASES[name]
-    theirs = MulticlassJaccardIndex(probs.shape[1], ignore_index=255)
-    found = MeanIoU(probs.shape[1], ignore_index=255)
-    found.update(probs, labels)
-    assert found.compute() == pytest.approx(float(theirs(probs.float().argmax(1), labels)), abs=1e-6)
+    reference = MulticlassJaccardIndex(probs.shape[1], ignore_index=255)
+    metric = MeanIoU(probs.shape[1], ignore_index=255)
+    metric.update(probs, labels)
+    assert metric.compute() == pytest.approx(float(reference(probs.float().argmax(1), labels)), abs=1e-6)
 
 
 def test_an_absent_class_has_no_iou():
     probs, labels = random_images(0, classes=3)
     probs = torch.cat([probs, torch.zeros_like(probs[:, :1])], 1)
-    found = MeanIoU(4)
-    found.update(probs, labels)
-    assert math.isnan(found.per_class()[3])
-    assert found.compute() == pytest.approx(np.mean(found.per_class()[:3]))
+    metric = MeanIoU(4)
+    metric.update(probs, labels)
+    assert math.isnan(metric.per_class()[3])
+    assert metric.compute() == pytest.approx(np.mean(metric.per_class()[:3]))
     assert math.isnan(MeanIoU(4).compute())
 
 
 @pytest.mark.parametrize("metric", [CalibrationError, AdaptiveCalibrationError, ClasswiseCalibrationError])
 def test_images_may_be_divided_in_any_way(metric):
     probs, labels = random_images(6, batch=6, ignored=0.2)
-    whole, parts, merged = (metric(ignore_index=255) for _ in range(3))
-    whole.update(probs, labels)
+    at_once, parts, merged = (metric(ignore_index=255) for _ in range(3))
+    at_once.update(probs, labels)
     for image, ids in zip(probs, labels, strict=True):
         parts.update(image, ids)
-        one = metric(ignore_index=255)
-        one.update(image.numpy(), ids.numpy())
-        merged.merge(one)
-    assert whole.compute() == pytest.approx(parts.compute(), abs=1e-12)
-    assert whole.compute() == pytest.approx(merged.compute(), abs=1e-12)
+        single = metric(ignore_index=255)
+        single.update(image.numpy(), ids.numpy())
+        merged.merge(single)
+    assert at_once.compute() == pytest.approx(parts.compute(), abs=1e-12)
+    assert at_once.compute() == pytest.approx(merged.compute(), abs=1e-12)
 
 
 def test_memory_does_not_grow_with_the_images():
-    found = ReliabilityMetrics(4)
+    metrics = ReliabilityMetrics(4)
     sizes = []
     for seed in range(3):
-        found.update(*random_images(seed, size=(30 * (seed + 1), 20)))
-        sizes.append(sum(value.numel() for part in found.parts for value in part.sums.values()))
+        metrics.update(*random_images(seed, size=(30 * (seed + 1), 20)))
+        sizes.append(sum(value.numel() for part in metrics.parts for value in part.sums.values()))
     assert sizes[0] == sizes[1] == sizes[2]
 
 
@@ -123,17 +123,17 @@ def test_classwise_error_by_loops():
         errors.append(
             sum(abs(p[bins == b].mean() - hit[bins == b].mean()) * (bins == b).mean() for b in set(bins))
         )
-    found = ClasswiseCalibrationError()
-    found.update(probs, labels)
-    assert found.compute() == pytest.approx(np.mean(errors), abs=1e-5)
+    metric = ClasswiseCalibrationError()
+    metric.update(probs, labels)
+    assert metric.compute() == pytest.approx(np.mean(errors), abs=1e-5)
 
 
 @pytest.mark.parametrize("sharp", [0.5, 3.0, 12.0])
 def test_adaptive_error_of_a_stream_is_near_the_sorted_one(sharp):
     probs, labels = random_images(8, size=(60, 60), sharp=sharp)
-    found = AdaptiveCalibrationError()
-    found.update(probs, labels)
-    assert found.compute() == pytest.approx(adaptive_calibration_error(probs, labels), abs=0.01)
+    metric = AdaptiveCalibrationError()
+    metric.update(probs, labels)
+    assert metric.compute() == pytest.approx(adaptive_calibration_error(probs, labels), abs=0.01)
 
 
 def test_a_model_that_knows_its_probabilities_is_calibrated():
@@ -147,14 +147,14 @@ def test_a_model_that_knows_its_probabilities_is_calibrated():
 
 def test_proper_scores_by_the_equations():
     probs, labels = random_images(9, ignored=0.3)
-    found = ProperScores(ignore_index=255)
-    found.update(probs, labels)
+    metric = ProperScores(ignore_index=255)
+    metric.update(probs, labels)
     keep = labels != 255
     p = probs.movedim(1, -1)[keep].double()
     truth = torch.nn.functional.one_hot(labels[keep], 4)
-    assert found.brier == pytest.approx(float((p - truth).square().sum(1).mean()), abs=1e-6)
+    assert metric.brier == pytest.approx(float((p - truth).square().sum(1).mean()), abs=1e-6)
     expected = torch.nn.functional.nll_loss(probs.log().double(), labels, ignore_index=255)
-    assert found.negative_log_likelihood == pytest.approx(float(expected), abs=1e-6)
+    assert metric.negative_log_likelihood == pytest.approx(float(expected), abs=1e-6)
     wrong = ProperScores()
     wrong.update(torch.tensor([[1.0], [0.0]]), torch.tensor([1]))
     assert wrong.negative_log_likelihood == pytest.approx(87.3365, abs=1e-3)
@@ -211,9 +211,9 @@ def test_nothing_at_all_is_not_a_number():
     probs = torch.full((1, 4, 3, 3), 0.25)
     assert all(math.isnan(value) for value in uncertainty_quality(probs, empty))
     assert math.isnan(expected_calibration_error(probs, empty, ignore_index=255))
-    found = ReliabilityMetrics(4)
-    found.update(probs, empty)
-    values = found.compute()
+    metrics = ReliabilityMetrics(4)
+    metrics.update(probs, empty)
+    values = metrics.compute()
     assert list(values) == [metric.name for metric in METRICS if metric.group == "reliability"]
     assert math.isnan(values["rss"])
     assert math.isnan(UncertaintyQuality().compute()[0])
@@ -256,10 +256,10 @@ def test_risk_and_coverage_by_hand_and_of_a_stream():
     exact = area_under_risk_coverage(
         confidence.flatten().tolist(), (predicted != labels).float().flatten().tolist()
     )
-    found = RiskCoverage()
-    found.update(probs, labels)
-    assert found.compute() == pytest.approx(exact, abs=2e-4)
-    coverage, risk = found.curve()
+    metric = RiskCoverage()
+    metric.update(probs, labels)
+    assert metric.compute() == pytest.approx(exact, abs=2e-4)
+    coverage, risk = metric.curve()
     assert coverage[-1] == 1
     assert risk[-1] == pytest.approx(float((predicted != labels).float().mean()))
 
@@ -267,9 +267,9 @@ def test_risk_and_coverage_by_hand_and_of_a_stream():
 def test_a_stream_of_equal_confidences_has_its_error_rate_as_area():
     probs = torch.full((1, 2, 10, 10), 0.5)
     labels = torch.randint(0, 2, (1, 10, 10), generator=torch.Generator().manual_seed(0))
-    found = RiskCoverage()
-    found.update(probs, labels)
-    assert found.compute() == pytest.approx(float((labels != 0).double().mean()), abs=1e-9)
+    metric = RiskCoverage()
+    metric.update(probs, labels)
+    assert metric.compute() == pytest.approx(float((labels != 0).double().mean()), abs=1e-9)
 
 
 def test_faults_name_the_argument():

@@ -134,12 +134,12 @@ def test_takes_arrays_and_tensors_of_any_kind(kind):
     pred, ref = pair(0)
     expected = scores(pred, ref)
     if kind == "tensor":
-        given = [torch.from_numpy(m).long() for m in (pred, ref)]
+        masks = [torch.from_numpy(m).long() for m in (pred, ref)]
     elif kind == "strided":
-        given = [np.asfortranarray(np.repeat(m, 2, axis=1))[:, ::2] for m in (pred, ref)]
+        masks = [np.asfortranarray(np.repeat(m, 2, axis=1))[:, ::2] for m in (pred, ref)]
     else:
-        given = [m.astype(kind) for m in (pred, ref)]
-    assert scores(*given) == expected
+        masks = [m.astype(kind) for m in (pred, ref)]
+    assert scores(*masks) == expected
 
 
 def test_refuses_what_makes_no_sense():

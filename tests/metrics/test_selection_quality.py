@@ -15,12 +15,12 @@ def test_shares_by_hand():
     truth = torch.tensor([[1, 0, 0, 1, 1, 255, 0, 0]])
     selected = torch.tensor([[1, 1, 1, 0, 0, 1, 0, 1]], dtype=torch.bool)
     # Judged: right and selected 0, 2, 7; wrong and selected 1; right and left 4; wrong and left 3, 6.
-    found = selection_quality(pseudo, selected, truth)
-    assert found.tpr == 3 / 4
-    assert found.fpr == 1 / 3
-    assert found.ppv == 3 / 4
-    assert found.npv == 2 / 3
-    assert (found.coverage, found.pixels) == (4 / 7, 7)
+    quality = selection_quality(pseudo, selected, truth)
+    assert quality.tpr == 3 / 4
+    assert quality.fpr == 1 / 3
+    assert quality.ppv == 3 / 4
+    assert quality.npv == 2 / 3
+    assert (quality.coverage, quality.pixels) == (4 / 7, 7)
 
 
 def test_batches_add_up():
@@ -36,10 +36,10 @@ def test_batches_add_up():
 def test_degenerate_selections():
     labels = torch.zeros(1, 4, dtype=torch.long)
     everything, nothing = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)
-    found = selection_quality(labels, everything, labels)
-    assert (found.tpr, found.ppv, found.coverage) == (1, 1, 1)
-    assert math.isnan(found.fpr)
-    assert math.isnan(found.npv)
+    quality = selection_quality(labels, everything, labels)
+    assert (quality.tpr, quality.ppv, quality.coverage) == (1, 1, 1)
+    assert math.isnan(quality.fpr)
+    assert math.isnan(quality.npv)
     assert math.isnan(selection_quality(labels, nothing, labels).ppv)
     with pytest.raises(ValueError, match="bool"):
         selection_quality(labels, labels, labels)
@@ -70,15 +70,17 @@ def test_classes_are_judged_one_by_one(share):
     for row in range(4):
         for each in (counts, plain):
             each.update(*(torch.from_numpy(a[row : row + 1]) for a in (pseudo, selected, truth)))
-    found, expected = counts.compute(), plain.compute()
+    counted, expected = counts.compute(), plain.compute()
     for name in ("tpr", "fpr", "ppv", "npv", "coverage", "pixels"):
-        assert getattr(found, name) == pytest.approx(getattr(expected, name), nan_ok=True)
+        assert getattr(counted, name) == pytest.approx(getattr(expected, name), nan_ok=True)
     judged = truth != 255
     for label in (0, 1, 2):
         for everything, mask in ((False, selected), (True, np.ones_like(selected))):
-            mine = counts.compute_class(label, everything=everything)
-            theirs = by_mask(*((a == label)[judged] for a in (pseudo, truth)), mask[judged])
-            assert (mine.tpr, mine.fpr, mine.ppv, mine.npv) == pytest.approx(theirs, nan_ok=True)
+            of_class = counts.compute_class(label, everything=everything)
+            by_masking = by_mask(*((a == label)[judged] for a in (pseudo, truth)), mask[judged])
+            assert (of_class.tpr, of_class.fpr, of_class.ppv, of_class.npv) == pytest.approx(
+                by_masking, nan_ok=True
+            )
 
 
 def test_classes_refuse_what_the_whole_refuses():
@@ -101,8 +103,8 @@ def test_the_rate_is_that_of_a_threshold_on_samples():
     rng = np.random.default_rng(0)
     right, wrong = rng.normal(1.5, 0.8, 400_000), rng.normal(0, 1.2, 400_000)
     threshold = np.quantile(right, 1 - 0.9)
-    found = false_positive_rate_at(0.9, gap=1.5, positive_std=0.8, negative_std=1.2)
-    assert found == pytest.approx((wrong > threshold).mean(), abs=3e-3)
+    rate = false_positive_rate_at(0.9, gap=1.5, positive_std=0.8, negative_std=1.2)
+    assert rate == pytest.approx((wrong > threshold).mean(), abs=3e-3)
     assert false_positive_rate_at(0.7, gap=0) == pytest.approx(0.7)
     with pytest.raises(ValueError, match="tpr"):
         false_positive_rate_at(1.0, gap=1)

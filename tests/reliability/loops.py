@@ -150,7 +150,7 @@ def close(mask: Tensor, side: int) -> Tensor:
 def components(mask: Tensor) -> list[set[tuple[int, ...]]]:
     """Face-connected components of one sample by flood fill, in the order of their first voxels."""
     left = {v for v in voxels(mask.shape) if mask[v]}
-    found = []
+    pieces = []
     for start in voxels(mask.shape):
         if start not in left:
             continue
@@ -164,8 +164,8 @@ def components(mask: Tensor) -> list[set[tuple[int, ...]]]:
                     left.discard(w)
                     piece.add(w)
                     frontier.append(w)
-        found.append(piece)
-    return found
+        pieces.append(piece)
+    return pieces
 
 
 def largest_component(mask: Tensor) -> Tensor:

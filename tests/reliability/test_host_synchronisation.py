@@ -31,9 +31,11 @@ def whole_engine(features: torch.Tensor, logits: torch.Tensor) -> None:
     keep &= DualAxis().select(views, features=[features, features]).mask
     prototypes, present = class_prototypes(features, views[0], keep)
     affinity = prototype_affinity(features, prototypes)
-    found = DualAxis()(views, probability_pairs=[(views[0], views[1])], feature_pairs=[(views[0], affinity)])
-    ruled_out = (affinity * found.negative * present[..., None, None]).sum()
-    (ruled_out + (entropy(views[0]) * found.unreliable).sum()).backward()
+    reliability = DualAxis()(
+        views, probability_pairs=[(views[0], views[1])], feature_pairs=[(views[0], affinity)]
+    )
+    ruled_out = (affinity * reliability.negative * present[..., None, None]).sum()
+    (ruled_out + (entropy(views[0]) * reliability.unreliable).sum()).backward()
 
 
 def operations(call) -> dict[str, int]:

@@ -20,14 +20,14 @@ def random_probs(classes: int, shape: tuple[int, ...], seed: int, batch: int = 2
 def test_measures_agree_with_the_equations_written_as_loops(classes, shape):
     views = [random_probs(classes, shape, seed) for seed in range(4)]
     a, b = views[:2]
-    for found, expected in (
+    for measure, expected in (
         (confidence(views), loops.confidence(views)),
         (disagreement(a, b), loops.disagreement(a, b, "l1")),
         (disagreement(a, b, norm="max"), loops.disagreement(a, b, "max")),
         (entropy(a), loops.entropy(a)),
     ):
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
+        assert measure.dtype == torch.float32
+        torch.testing.assert_close(measure.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_permuting_classes_changes_nothing():
@@ -93,9 +93,9 @@ def test_half_precision_input_is_computed_in_float32(dtype):
     views = [random_probs(3, (4, 4), seed).to(dtype) for seed in range(3)]
     exact = [view.float() for view in views]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = [confidence(views), disagreement(*views[:2]), entropy(views[0])]
+        measures = [confidence(views), disagreement(*views[:2]), entropy(views[0])]
     for ours, reference in zip(
-        found, [confidence(exact), disagreement(*exact[:2]), entropy(exact[0])], strict=True
+        measures, [confidence(exact), disagreement(*exact[:2]), entropy(exact[0])], strict=True
     ):
         assert ours.dtype == torch.float32
         assert torch.equal(ours, reference)

@@ -35,10 +35,10 @@ def test_the_region_equals_the_one_written_as_loops(shape, fill, max_dilation):
             allow_empty_structure=True,
         )
         structures = drawn(2, len(shape), max_dilation, 0.5, seeded(seed))
-        for sample, structure, found in zip(mask, structures, region, strict=True):
+        for sample, structure, sample_region in zip(mask, structures, region, strict=True):
             grown = loops.dilate(loops.close(sample, 3), structure)
             expected = loops.largest_component(grown) if grown.sum() >= 3 else torch.zeros_like(grown)
-            assert torch.equal(found, expected)
+            assert torch.equal(sample_region, expected)
 
 
 @pytest.mark.parametrize("shape", [(17, 16), (11, 12, 9), (1, 1, 1), (3, 1, 40)])
@@ -65,9 +65,9 @@ def test_the_region_is_one_component_or_empty():
 def test_fewer_voxels_than_the_minimum_give_nothing_and_as_many_give_something():
     mask = torch.zeros(1, 9, 9, dtype=torch.bool)
     mask[0, 2:5, 2:6] = True
-    for min_voxels, kept in ((12, 12), (13, 0)):
+    for min_voxels, expected in ((12, 12), (13, 0)):
         region = perturbation_region(mask, max_dilation=1, density=1, min_voxels=min_voxels)
-        assert region.sum() == kept
+        assert region.sum() == expected
 
 
 def test_the_minimum_counts_all_voxels_before_the_largest_component_is_kept():

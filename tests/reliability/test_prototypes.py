@@ -39,10 +39,10 @@ def test_affinity_and_its_gradients_equal_the_broadcast_cosine_similarity():
     prototypes = torch.randn(2, 3, 16, generator=generator, requires_grad=True)
     weight = torch.randn(2, 3, 6, 5, 4, generator=generator)
     broadcast = F.cosine_similarity(features.unsqueeze(1), prototypes[..., None, None, None], dim=2, eps=1e-8)
-    found = prototype_affinity(features, prototypes)
-    torch.testing.assert_close(found, broadcast, atol=1e-6, rtol=0)
+    affinity = prototype_affinity(features, prototypes)
+    torch.testing.assert_close(affinity, broadcast, atol=1e-6, rtol=0)
     for ours, reference in zip(
-        torch.autograd.grad((found * weight).sum(), [features, prototypes]),
+        torch.autograd.grad((affinity * weight).sum(), [features, prototypes]),
         torch.autograd.grad((broadcast * weight).sum(), [features, prototypes]),
         strict=True,
     ):

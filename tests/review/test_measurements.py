@@ -30,11 +30,11 @@ def test_volume_components_and_border():
     labels[8:10, 8:10, 0] = 1
     labels[8, 2, 4] = 2
     measured = measure_case(prediction(labels, overlap=(0.8, 0.1, math.nan)), spacing=(0.5, 2, 1.5))
-    one, two, three = measured.classes
-    assert one.volume_ml == pytest.approx((27 + 1 + 4) * 1.5 / 1000)
-    assert (one.components, one.touches_border) == (2, True)
-    assert (two.components, two.touches_border) == (1, False)
-    assert (three.components, three.volume_ml) == (0, 0)
+    first, second, third = measured.classes
+    assert first.volume_ml == pytest.approx((27 + 1 + 4) * 1.5 / 1000)
+    assert (first.components, first.touches_border) == (2, True)
+    assert (second.components, second.touches_border) == (1, False)
+    assert (third.components, third.volume_ml) == (0, 0)
 
 
 def test_components_equal_those_of_the_whole_volume():

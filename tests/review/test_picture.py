@@ -28,15 +28,15 @@ def marked(codes):
 def test_right_is_left_and_anterior_and_superior_are_up(codes):
     stored, affine = marked(codes)
     assert "".join(aff2axcodes(affine)) == codes
-    shown = apply_orientation(stored, io_orientation(affine))
+    canonical = apply_orientation(stored, io_orientation(affine))
     axial, coronal, sagittal = PLANES
-    picture = plane_of(shown, axial, 9)
+    picture = plane_of(canonical, axial, 9)
     assert picture.shape == (8, 6)
     assert picture[0, 0] == 1  # right at the left, anterior on top
-    picture = plane_of(shown, coronal, 7)
+    picture = plane_of(canonical, coronal, 7)
     assert picture.shape == (10, 6)
     assert picture[0, 0] == 1  # right at the left, superior on top
-    picture = plane_of(shown, sagittal, 5)
+    picture = plane_of(canonical, sagittal, 5)
     assert picture.shape == (10, 8)
     assert picture[0, 0] == 1  # anterior at the left, superior on top
     assert [p.letters for p in PLANES] == [("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I")]

@@ -82,8 +82,8 @@ def test_reference_crop_is_the_published_one_and_moves_the_origin(tmp_path):
     starts, stops = (60 - 15 - 46, 50 - 15 - 31), (80 + 15 + 46, 100 + 15 + 31)
     x, y = (slice(max(a, 0), min(b, n)) for a, b, n in zip(starts, stops, SHAPE, strict=False))
     np.testing.assert_array_equal(np.asarray(stored.dataobj), image[x, y])
-    whole = np.array([[-0.625, 0, 0, 100], [0, -0.625, 0, -20], [0, 0, 0.625, 7], [0, 0, 0, 1]])
-    np.testing.assert_allclose(stored.affine[:, 3], whole @ [x.start, y.start, 0, 1], atol=1e-5)
+    uncropped = np.array([[-0.625, 0, 0, 100], [0, -0.625, 0, -20], [0, 0, 0.625, 7], [0, 0, 0, 1]])
+    np.testing.assert_allclose(stored.affine[:, 3], uncropped @ [x.start, y.start, 0, 1], atol=1e-5)
     np.testing.assert_array_equal(voxels(tmp_path / "out" / "labels" / f"{CASES[0]}.nii.gz"), label[x, y] > 0)
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["settings"]["crop"] == "reference-roi"
 

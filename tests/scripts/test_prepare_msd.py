@@ -56,9 +56,9 @@ def test_task_becomes_images_and_labels_of_the_same_voxels_and_affine(tmp_path):
     assert run(tmp_path) == 0
     for part, ours in (("imagesTr", "images"), ("labelsTr", "labels"), ("imagesTs", "images")):
         for source in (folder / part).iterdir():
-            theirs, stored = nib.load(source), nib.load(tmp_path / "out" / ours / source.name)
-            np.testing.assert_array_equal(np.asarray(stored.dataobj), np.asarray(theirs.dataobj))
-            np.testing.assert_allclose(stored.affine, theirs.affine, atol=1e-6)
+            original, stored = nib.load(source), nib.load(tmp_path / "out" / ours / source.name)
+            np.testing.assert_array_equal(np.asarray(stored.dataobj), np.asarray(original.dataobj))
+            np.testing.assert_allclose(stored.affine, original.affine, atol=1e-6)
     datalist = build_datalist(tmp_path / "out", dataset="phantom", labeled=1, validation=1)
     assert datalist["classes"] == ["background", "spleen", "lesion"]
     assert [item["case"] for item in datalist["unlabeled"]] == ["spleen_01", "spleen_03"]

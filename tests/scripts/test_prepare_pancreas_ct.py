@@ -120,11 +120,11 @@ def test_an_origin_that_the_header_lacks_can_be_ignored(tmp_path):
     assert run(tmp_path, "--ignore-label-origin") == 0
     archive(tmp_path / "right")
     assert run(tmp_path / "right") == 0
-    one, other = (
+    shifted, aligned = (
         np.asarray(nib.load(folder / "out" / "labels" / "image0001.nii.gz").dataobj)
         for folder in (tmp_path, tmp_path / "right")
     )
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(shifted, aligned)
 
 
 def test_a_label_turned_by_no_quarter_turn_is_refused(tmp_path, capsys):

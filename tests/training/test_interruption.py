@@ -46,20 +46,20 @@ def ended(code, number, folder):
         assert process.stdout.readline() == "on\n"
         if number is not None:
             process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    return process.returncode, said
+        _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr
 
 
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
 def test_an_interrupted_training_says_so_lets_go_and_can_be_resumed(tmp_path, number, status):
-    code, said = ended(TRAIN, number, tmp_path)
+    code, stderr = ended(TRAIN, number, tmp_path)
     assert code == status
-    line = said.splitlines()[-1]
+    line = stderr.splitlines()[-1]
     assert line.startswith("interrupted at step 6; go on with: ")
     assert shlex.split(line)[-2:] == ["--resume", "true"]
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     record = json.loads((tmp_path / "run.json").read_text())
     assert (record["status"], record["message"]) == ("interrupted", "step 6")
     assert record["ended"] is not None

@@ -73,18 +73,18 @@ def killed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     """A run that was never killed."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    out = tmp_path_factory.mktemp("whole")
+    out = tmp_path_factory.mktemp("uninterrupted")
     tiny.train(out)
     yield out
     torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_a_killed_and_resumed_run_equals_one_never_killed(whole, killed, tmp_path, kill):
+def test_a_killed_and_resumed_run_equals_one_never_killed(uninterrupted, killed, tmp_path, kill):
     out = shutil.copytree(killed[kill], tmp_path / "run")
     before = load_checkpoint(out / "last.pt")["progress"]["step"]
     assert 0 < before < tiny.STEPS * tiny.EPOCHS
@@ -93,32 +93,32 @@ def test_a_killed_and_resumed_run_equals_one_never_killed(whole, killed, tmp_pat
     tiny.train(out, workers=KILLS[kill]["workers"], resume=True)
 
     for name in ("last.pt", "best.pt"):
-        assert_same(load_checkpoint(whole / name), load_checkpoint(out / name))
-    assert log_of(whole) == log_of(out)
+        assert_same(load_checkpoint(uninterrupted / name), load_checkpoint(out / name))
+    assert log_of(uninterrupted) == log_of(out)
     assert json.loads((out / "run.json").read_text())["status"] == "finished"
 
 
-def test_the_comparison_sees_a_resume_without_generators(whole, killed, tmp_path, monkeypatch):
+def test_the_comparison_sees_a_resume_without_generators(uninterrupted, killed, tmp_path, monkeypatch):
     """Without their states the two runs differ: the equality above is not for want of randomness."""
     out = shutil.copytree(killed["mid-epoch"], tmp_path / "run")
     monkeypatch.setattr("medssl.training.trainer.set_rng_state", lambda state, device: None)
     tiny.train(out, resume=True)
-    a, b = (load_checkpoint(folder / "last.pt")["network"] for folder in (whole, out))
+    a, b = (load_checkpoint(folder / "last.pt")["network"] for folder in (uninterrupted, out))
     assert not torch.equal(a["0.weight"], b["0.weight"])
 
 
-def test_the_best_of_the_whole_run_is_its_second_epoch(whole):
-    assert load_checkpoint(whole / "best.pt")["progress"]["epoch"] == 2
-    assert load_checkpoint(whole / "last.pt")["best"]["epoch"] == 2
+def test_the_best_of_the_whole_run_is_its_second_epoch(uninterrupted):
+    assert load_checkpoint(uninterrupted / "best.pt")["progress"]["epoch"] == 2
+    assert load_checkpoint(uninterrupted / "last.pt")["best"]["epoch"] == 2
 
 
-def test_a_finished_run_resumed_stays_as_it_is(whole, tmp_path):
+def test_a_finished_run_resumed_stays_as_it_is(uninterrupted, tmp_path):
     for name in ("run.json", "config.yaml", "last.pt", "best.pt", "log.jsonl"):
-        (tmp_path / name).write_bytes((whole / name).read_bytes())
+        (tmp_path / name).write_bytes((uninterrupted / name).read_bytes())
     before = (tmp_path / "last.pt").stat().st_mtime_ns
     tiny.train(tmp_path, resume=True)
     assert (tmp_path / "last.pt").stat().st_mtime_ns == before
-    assert log_of(whole) == log_of(tmp_path)
+    assert log_of(uninterrupted) == log_of(tmp_path)
 
 
 def test_a_training_stopped_in_mid_epoch_resumes_exactly(tmp_path):

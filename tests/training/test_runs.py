@@ -130,7 +130,7 @@ def test_a_resume_of_nothing_starts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "difference"),
     [
         ({"method": "supervised"}, "method is 'tcseg' there and 'supervised' here"),
         ({"dataset": "brats"}, "dataset is 'la' there and 'brats' here"),
@@ -149,18 +149,18 @@ def test_a_resume_of_nothing_starts(tmp_path):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_a_resume_as_something_else_names_the_difference_and_touches_nothing(tmp_path, change, said):
+def test_a_resume_as_something_else_names_the_difference_and_touches_nothing(tmp_path, change, difference):
     start_run(tmp_path, **RUN)
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=difference):
         start_run(tmp_path, **{**RUN, **change}, resume=True)
     assert contents(tmp_path) == before
 
 
 def test_how_and_where_a_run_is_resumed_is_no_difference(tmp_path):
-    there = {"lr": 1, "resume": False, "device": "cuda", "dataset_dir": "a", "bundle_root": "b"}
-    start_run(tmp_path, **{**RUN, "config": there})
-    here = {
+    recorded = {"lr": 1, "resume": False, "device": "cuda", "dataset_dir": "a", "bundle_root": "b"}
+    start_run(tmp_path, **{**RUN, "config": recorded})
+    resumed = {
         "lr": 1,
         "resume": "true",
         "overwrite": False,
@@ -168,15 +168,15 @@ def test_how_and_where_a_run_is_resumed_is_no_difference(tmp_path):
         "dataset_dir": "c",
         "num_workers": 2,
     }
-    start_run(tmp_path, **{**RUN, "config": here}, resume=True)
+    start_run(tmp_path, **{**RUN, "config": resumed}, resume=True)
 
 
 def test_a_difference_in_a_list_of_transforms_is_named_by_its_place(tmp_path):
     transforms = [{"_target_": "Spacingd", "pixdim": [1.0, 1.0, 1.0]}, {"_target_": "Flipd"}]
     start_run(tmp_path, **{**RUN, "config": {"preprocessing": transforms}})
     other = [{"_target_": "Spacingd", "pixdim": [2.0, 1.0, 1.0]}, {"_target_": "Flipd"}]
-    said = r"config::preprocessing::0::pixdim is \[1.0, 1.0, 1.0\] there and \[2.0, 1.0, 1.0\] here"
-    with pytest.raises(InputError, match=said):
+    difference = r"config::preprocessing::0::pixdim is \[1.0, 1.0, 1.0\] there and \[2.0, 1.0, 1.0\] here"
+    with pytest.raises(InputError, match=difference):
         start_run(tmp_path, **{**RUN, "config": {"preprocessing": other}}, resume=True)
     with pytest.raises(InputError, match="config::preprocessing::1 is 'Flipd' there and None here"):
         start_run(tmp_path, **{**RUN, "config": {"preprocessing": transforms[:1]}}, resume=True)

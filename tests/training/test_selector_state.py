@@ -57,12 +57,12 @@ def test_a_selectors_state_is_saved_and_resumed_bit_for_bit(tmp_path):
     Checkpointer(tmp_path / "b").attach(resumed)
     resumed.run()
 
-    whole, again = (load_checkpoint(tmp_path / name / "last.pt") for name in "ab")
-    assert_same(whole, again)
-    assert int(whole["method"]["selector.calls"]) == tiny.STEPS * tiny.EPOCHS
-    assert whole["method"]["selector.level"] != 0.5
-    assert whole["method"]["selector.agent"].any()
-    assert not any("selector" in key for key in whole["network"])
+    uninterrupted, again = (load_checkpoint(tmp_path / name / "last.pt") for name in "ab")
+    assert_same(uninterrupted, again)
+    assert int(uninterrupted["method"]["selector.calls"]) == tiny.STEPS * tiny.EPOCHS
+    assert uninterrupted["method"]["selector.level"] != 0.5
+    assert uninterrupted["method"]["selector.agent"].any()
+    assert not any("selector" in key for key in uninterrupted["network"])
 
 
 def test_the_state_matters_in_the_comparison(tmp_path):

@@ -50,13 +50,13 @@ class Plain(Method):
 
 def batches(number=6, scale=1.0):
     generator = torch.Generator().manual_seed(5)
-    made = []
+    drawn = []
     for _ in range(number):
         image = scale * torch.randn(4, 1, 4, 4, 4, generator=generator)
-        made.append(
+        drawn.append(
             {"image": image[:2], "label": (image[:2, 0] > 0).long(), "unlabeled": {"weak": image[2:]}}
         )
-    return made
+    return drawn
 
 
 def make(method, data, *, lr=0.1, optimizer=torch.optim.SGD, schedule=False, **options):
@@ -140,15 +140,15 @@ def test_bf16_learns_on_maps_of_side_two_what_float32_learns():
 def test_training_equals_a_plain_loop(options, reference):
     torch.manual_seed(0)
     ours = Plain()
-    theirs = copy.deepcopy(ours)
+    plain = copy.deepcopy(ours)
     outputs = []
     trainer = make(ours, batches(), **options)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output))
     start = ours.network[0].weight.detach().clone()
     trainer.run()
-    losses, rates = loop(theirs, batches(), **reference)
+    losses, rates = loop(plain, batches(), **reference)
     assert not torch.equal(ours.network[0].weight, start)
-    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+    for (name, a), b in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=name)
     assert [output["loss"] for output in outputs] == pytest.approx(losses, rel=1e-5)
     assert [output["lr"] for output in outputs] == pytest.approx(rates)

@@ -20,6 +20,6 @@ def test_a_validation_reports_what_the_metrics_say_of_all_its_cases():
     ValidationReliability(3).attach(validator)
     for _ in range(2):  # a second validation begins anew
         validator.run(cases)
-    found = validator.state.metrics
+    reported = validator.state.metrics
     for name in ("miou", "ece", "p_acc_cer", "p_unc_inacc", "rss"):
-        assert found[f"val_{name}"] == expected.compute()[name]
+        assert reported[f"val_{name}"] == expected.compute()[name]

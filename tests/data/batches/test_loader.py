@@ -70,10 +70,10 @@ def tensors(batch):
     }
 
 
-def same(one, two):
-    return len(one) == len(two) and all(
+def same(first, second):
+    return len(first) == len(second) and all(
         a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-        for a, b in zip(map(tensors, one), map(tensors, two), strict=True)
+        for a, b in zip(map(tensors, first), map(tensors, second), strict=True)
     )
 
 
@@ -103,15 +103,15 @@ def test_same_batches_with_workers_and_after_resuming(cached):
     def loader(**options):
         return two_stream_loader(cached, num_labeled=3, augmentation=augmentation(), seed=5, **options)
 
-    whole = take(loader(), 8)
-    assert same(whole, take(loader(num_workers=2), 8))
-    assert same(whole[3:], take(loader(start=3), 5))
-    assert same(whole[3:], take(loader(start=3, num_workers=2), 5))
+    uninterrupted = take(loader(), 8)
+    assert same(uninterrupted, take(loader(num_workers=2), 8))
+    assert same(uninterrupted[3:], take(loader(start=3), 5))
+    assert same(uninterrupted[3:], take(loader(start=3, num_workers=2), 5))
     resumed = loader()
     resumed.batch_sampler.start = 6
-    assert same(whole[6:], take(resumed, 2))
+    assert same(uninterrupted[6:], take(resumed, 2))
     assert not same(
-        whole, take(two_stream_loader(cached, num_labeled=3, augmentation=augmentation(), seed=6), 8)
+        uninterrupted, take(two_stream_loader(cached, num_labeled=3, augmentation=augmentation(), seed=6), 8)
     )
 
 
@@ -188,9 +188,9 @@ def test_augmentation_that_gives_several_crops_is_refused(cached):
 
 def test_seed_decides_the_draw(cached):
     dataset = SeededDataset(cached, augmentation())
-    one, again, other = dataset[(0, 1)], dataset[(0, 1)], dataset[(0, 2)]
-    assert torch.equal(one["image"], again["image"])
-    assert not torch.equal(one["image"], other["image"])
+    drawn, again, other = dataset[(0, 1)], dataset[(0, 1)], dataset[(0, 2)]
+    assert torch.equal(drawn["image"], again["image"])
+    assert not torch.equal(drawn["image"], other["image"])
     assert len(dataset) == 7
 
 
@@ -216,8 +216,8 @@ def test_views_are_those_that_are_asked_for_and_no_other(cached):
 def test_strong_views_change_the_weak_patch_each_in_its_own_way(cached):
     batches = take(with_views(cached), 6)
     for batch in batches:
-        weak, one, two = (batch["unlabeled"][view] for view in VIEWS)
-        for first, second in ((weak, one), (weak, two), (one, two)):
+        weak, strong1, strong2 = (batch["unlabeled"][view] for view in VIEWS)
+        for first, second in ((weak, strong1), (weak, strong2), (strong1, strong2)):
             assert (first != second).flatten(1).any(1).all()
     noise = torch.stack([batch["unlabeled"]["strong1"] - batch["unlabeled"]["weak"] for batch in batches])
     assert len({tuple(row.flatten().tolist()) for row in noise.flatten(0, 1)}) == 12
@@ -229,19 +229,19 @@ def test_strong_views_change_the_weak_patch_each_in_its_own_way(cached):
 
 def test_a_strong_view_leaves_labelled_rows_and_the_weak_view_as_they_were(cached):
     for plain, batch in zip(take(with_views(cached, ("weak",)), 4), take(with_views(cached), 4), strict=True):
-        kept = {name: value for name, value in tensors(batch).items() if "strong" not in name}
-        assert same([plain], [kept | {"unlabeled": {"weak": kept.pop("unlabeled/weak")}}])
+        without_strong = {name: value for name, value in tensors(batch).items() if "strong" not in name}
+        assert same([plain], [without_strong | {"unlabeled": {"weak": without_strong.pop("unlabeled/weak")}}])
 
 
 def test_a_view_is_the_same_whatever_the_workers_the_start_and_the_other_views(cached):
-    whole = take(with_views(cached), 6)
-    assert same(whole, take(with_views(cached, num_workers=2), 6))
-    assert same(whole[4:], take(with_views(cached, start=4), 2))
+    all_views = take(with_views(cached), 6)
+    assert same(all_views, take(with_views(cached, num_workers=2), 6))
+    assert same(all_views[4:], take(with_views(cached, start=4), 2))
     alone = take(with_views(cached, ("strong2",)), 6)
-    for batch, single in zip(whole, alone, strict=True):
+    for batch, single in zip(all_views, alone, strict=True):
         assert torch.equal(batch["unlabeled"]["strong2"], single["unlabeled"]["strong2"])
     other = take(with_views(cached, seed=6), 6)
-    assert not same(whole, other)
+    assert not same(all_views, other)
 
 
 def test_only_asked_for_views_cost_a_transform(cached):

@@ -22,15 +22,15 @@ def test_each_stream_visits_every_case_once_a_pass():
     labeled = [index for batch in batches for index in batch[:2]]
     unlabeled = [index for batch in batches for index in batch[2:]]
     passes = [tuple(labeled[i : i + 4]) for i in range(0, 24, 4)]
-    assert all(sorted(one) == [0, 1, 2, 3] for one in passes)
+    assert all(sorted(cases) == [0, 1, 2, 3] for cases in passes)
     assert len(set(passes)) > 1
     assert all(sorted(unlabeled[i : i + 6]) == [4, 5, 6, 7, 8, 9] for i in range(0, 24, 6))
 
 
 def test_batch_is_a_pure_function_of_seed_rank_and_step():
-    one, two = (TwoStreamBatchSampler(5, 7, seed=3) for _ in range(2))
-    forwards = [one.batch(step) for step in range(30)]
-    assert forwards == [two.batch(step) for step in reversed(range(30))][::-1]
+    sampler, again = (TwoStreamBatchSampler(5, 7, seed=3) for _ in range(2))
+    forwards = [sampler.batch(step) for step in range(30)]
+    assert forwards == [again.batch(step) for step in reversed(range(30))][::-1]
     assert forwards != [TwoStreamBatchSampler(5, 7, seed=4).batch(step) for step in range(30)]
     rank = [TwoStreamBatchSampler(5, 7, seed=3, rank=1, world_size=2).batch(step) for step in range(30)]
     assert forwards != rank
@@ -38,9 +38,9 @@ def test_batch_is_a_pure_function_of_seed_rank_and_step():
 
 def test_iteration_starts_where_start_says_and_does_not_end():
     sampler = TwoStreamBatchSampler(5, 7)
-    whole = list(islice(sampler, 40))
+    batches = list(islice(sampler, 40))
     sampler.start = 13
-    assert list(islice(sampler, 27)) == whole[13:]
+    assert list(islice(sampler, 27)) == batches[13:]
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -68,8 +68,8 @@ def test_a_sound_folder_has_no_finding_and_true_statistics(street, capsys):
 
 def test_faults_of_masks_and_copies_are_found(street):
     datalist = list_street(street)
-    one, other = (item["image"] for item in datalist["unlabeled"][:2])
-    Image.open(one).save(f"{other[:-4]}.png")  # the same pixels in another format
+    image, other = (item["image"] for item in datalist["unlabeled"][:2])
+    Image.open(image).save(f"{other[:-4]}.png")  # the same pixels in another format
     datalist["unlabeled"][1]["image"] = f"{other[:-4]}.png"
     (street / "d.json").write_text(json.dumps(datalist))
     narrow, colourful = (item["label"] for item in datalist["training"])

@@ -84,8 +84,8 @@ def test_validation_refuses_a_datalist_with_the_words_of_the_check(checked):
     with pytest.raises(InputError) as caught:
         validate_datalist(datalist)
     assert str(caught.value) in {str(finding.error()) for finding in result.findings}
-    said = [str(finding.error()) for finding in result.findings if finding.code == "entry"]
-    assert said == [str(error) for error in refused]
+    messages = [str(finding.error()) for finding in result.findings if finding.code == "entry"]
+    assert messages == [str(error) for error in refused]
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def test_the_light_is_that_of_the_sky(street):
 
 def test_far_pixels_lose_more_contrast_in_fog(street):
     corrupted = corrupt_natural_image(street, "fog", 3, case="a")
-    kept = corrupted.std(2).mean(0) / street.std(2).mean(0)
-    assert kept[85] > 1.3 * kept[40]
+    contrast_left = corrupted.std(2).mean(0) / street.std(2).mean(0)
+    assert contrast_left[85] > 1.3 * contrast_left[40]
 
 
 def test_the_plane_is_near_below_and_far_above_without_an_edge():

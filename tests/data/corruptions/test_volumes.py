@@ -100,8 +100,8 @@ def test_lost_slices_are_the_darkest_value(scan):
     damaged = corrupted(scan, "lost_slices", 5)
     lost = [z for z in range(28) if (damaged[..., z] == damaged[..., z].min()).all()]
     assert len(lost) == round(0.32 * 28)
-    kept = [z for z in range(28) if z not in lost]
-    torch.testing.assert_close(damaged[..., kept], scan[..., kept], rtol=1e-5, atol=1e-2)
+    intact = [z for z in range(28) if z not in lost]
+    torch.testing.assert_close(damaged[..., intact], scan[..., intact], rtol=1e-5, atol=1e-2)
 
 
 def test_as_a_transform_it_keeps_the_geometry(scan):

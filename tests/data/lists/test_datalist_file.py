@@ -93,12 +93,12 @@ def test_a_folder_is_split_by_the_split_seed(tmp_path):
         (tmp_path / folder).mkdir()
         for number in range(12):
             (tmp_path / folder / f"case{number:02}.nii.gz").touch()
-    one, same, other = (
+    drawn, same, other = (
         training_datalist(None, tmp_path, dataset="custom", default_labeled=4, split_seed=seed)
         for seed in (0, 0, 1)
     )
-    assert len(one["training"]) == 4
-    assert one["split_sha256"] == same["split_sha256"] != other["split_sha256"]
+    assert len(drawn["training"]) == 4
+    assert drawn["split_sha256"] == same["split_sha256"] != other["split_sha256"]
 
 
 def test_channels_may_be_a_list_of_files(tmp_path):

@@ -129,8 +129,8 @@ def test_no_patient_stands_on_two_sides(tmp_path):
         datalist = build(tmp_path, labeled=6, validation=5, test=8, seed=seed, group_pattern=r"^(P\d+)")
         sides = [{case[:3] for case in names(datalist, key)} for key in LISTS]
         assert sum(map(len, sides)) == len(set.union(*sides)) == 15
-        for key, wanted in (("training", 6), ("validation", 5), ("test", 8)):
-            assert 0 <= wanted - len(datalist[key]) <= 3
+        for key, count in (("training", 6), ("validation", 5), ("test", 8)):
+            assert 0 <= count - len(datalist[key]) <= 3
         assert datalist["patients"]["P03_2"] == "P03"
 
 
@@ -167,11 +167,11 @@ def test_a_list_that_patients_cannot_fill_is_said_to_be_short(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
-@pytest.mark.parametrize("wanted", [0, 1, 2, 5, 20, 50])
-def test_draw_of_single_scans_gives_as_many_as_wanted(count, wanted):
+@pytest.mark.parametrize("expected", [0, 1, 2, 5, 20, 50])
+def test_draw_of_single_scans_gives_as_many_as_wanted(count, expected):
     patients = [Patient(str(n), (None,), (), float(n % 3)) for n in range(count)]
-    drawn = draw_patients(patients, wanted, np.random.default_rng(0))
-    assert len({patient.name for patient in drawn}) == len(drawn) == min(wanted, count)
+    drawn = draw_patients(patients, expected, np.random.default_rng(0))
+    assert len({patient.name for patient in drawn}) == len(drawn) == min(expected, count)
 
 
 def test_label_map_is_applied_and_written(tmp_path):

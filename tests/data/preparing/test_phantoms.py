@@ -85,10 +85,10 @@ def test_a_set_that_was_cut_short_is_completed_and_nothing_is_made_twice(tmp_pat
     write_phantoms(tmp_path, cases=3, seed=5, size=SMALL)
     complete = contents(tmp_path)
     (tmp_path / "labels" / "phantom_001.nii.gz").unlink()
-    kept = (tmp_path / "images" / "phantom_000.nii.gz").stat().st_mtime_ns
+    written_at = (tmp_path / "images" / "phantom_000.nii.gz").stat().st_mtime_ns
     write_phantoms(tmp_path, cases=3, seed=5, size=SMALL)
     assert contents(tmp_path) == complete
-    assert (tmp_path / "images" / "phantom_000.nii.gz").stat().st_mtime_ns == kept
+    assert (tmp_path / "images" / "phantom_000.nii.gz").stat().st_mtime_ns == written_at
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -61,15 +61,15 @@ def test_where_only_runs_vary_the_interval_is_scipys_bootstrap_over_runs():
     values = np.repeat(of_runs[:, None], 5, axis=1)
     runs = run_draws(12, GROUP, "a", resamples=20_000, seed=0)
     cases = case_draws(5, "toy", resamples=20_000, seed=0)
-    mine = interval(interquartile_mean(resample_runs(values, runs=runs, cases=cases)))
-    theirs = stats.bootstrap(
+    ours = interval(interquartile_mean(resample_runs(values, runs=runs, cases=cases)))
+    scipys = stats.bootstrap(
         (of_runs,),
         lambda x, axis: stats.trim_mean(x, 0.25, axis=axis),
         n_resamples=20_000,
         method="percentile",
         rng=np.random.default_rng(2),
     ).confidence_interval
-    np.testing.assert_allclose(mine, theirs, atol=0.03 * (theirs.high - theirs.low))
+    np.testing.assert_allclose(ours, scipys, atol=0.03 * (scipys.high - scipys.low))
 
 
 def test_where_only_cases_vary_the_interval_is_scipys_bootstrap_over_cases():
@@ -78,11 +78,11 @@ def test_where_only_cases_vary_the_interval_is_scipys_bootstrap_over_cases():
     values = np.repeat(of_cases[None], 8, axis=0)
     runs = run_draws(8, GROUP, "a", resamples=20_000, seed=0)
     cases = case_draws(15, "toy", resamples=20_000, seed=0)
-    mine = interval(interquartile_mean(resample_runs(values, runs=runs, cases=cases)))
-    theirs = stats.bootstrap(
+    ours = interval(interquartile_mean(resample_runs(values, runs=runs, cases=cases)))
+    scipys = stats.bootstrap(
         (of_cases,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
     ).confidence_interval
-    np.testing.assert_allclose(mine, theirs, atol=0.03 * (theirs.high - theirs.low))
+    np.testing.assert_allclose(ours, scipys, atol=0.03 * (scipys.high - scipys.low))
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -98,15 +98,15 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_draws_depend_on_their_purpose_alone():
-    one = run_draws(5, GROUP, "a", resamples=100, seed=0)
-    np.testing.assert_array_equal(one, run_draws(5, GROUP, "a", resamples=100, seed=0))
+    drawn = run_draws(5, GROUP, "a", resamples=100, seed=0)
+    np.testing.assert_array_equal(drawn, run_draws(5, GROUP, "a", resamples=100, seed=0))
     for other in (
         run_draws(5, GROUP, "b", resamples=100, seed=0),
         run_draws(5, GROUP, "a", resamples=100, seed=1),
         run_draws(5, GROUP._replace(labeled=8), "a", resamples=100, seed=0),
     ):
-        assert (one != other).any()
-    assert set(np.unique(one)) == {0, 1, 2, 3, 4}
+        assert (drawn != other).any()
+    assert set(np.unique(drawn)) == {0, 1, 2, 3, 4}
 
 
 def test_groups_are_matrices_over_the_same_cases_in_any_order_of_rows():

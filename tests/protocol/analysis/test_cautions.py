@@ -24,9 +24,9 @@ def write_settings(folder, *, gain=0.1, noise=0.001, seeds=range(1, 6), cases=10
             write_run(where, setting=setting, seed=seed, **({"dice_best": dice, "dice_last": dice} | changed))
 
 
-def only(found, kind):
-    assert [row.kind for row in found] == [kind], found
-    return found[0]
+def only(rows, kind):
+    assert [row.kind for row in rows] == [kind], rows
+    return rows[0]
 
 
 def test_five_clean_seeds_and_a_clear_difference_need_no_caution(tmp_path):
@@ -36,8 +36,8 @@ def test_five_clean_seeds_and_a_clear_difference_need_no_caution(tmp_path):
 
 def test_fewer_than_five_seeds(tmp_path):
     write_settings(tmp_path, seeds=range(1, 5))
-    found = cautions(tmp_path)
-    assert [(row.setting, row.kind, row.text) for row in found] == [
+    rows = cautions(tmp_path)
+    assert [(row.setting, row.kind, row.text) for row in rows] == [
         ("Supervised", "few seeds", "4 of at least 5 runs"),
         ("TCSeg", "few seeds", "4 of at least 5 runs"),
     ]
@@ -45,20 +45,20 @@ def test_fewer_than_five_seeds(tmp_path):
 
 def test_oracle_selection_and_rules_that_differ(tmp_path):
     write_settings(tmp_path, selection="test-oracle")
-    found = cautions(tmp_path)
-    assert [(row.setting, row.kind) for row in found] == [
+    rows = cautions(tmp_path)
+    assert [(row.setting, row.kind) for row in rows] == [
         ("", "mixed selection"),
         ("TCSeg", "oracle selection"),
     ]
-    assert found[1].text == "best was chosen on the test cases themselves in seed 2"
+    assert rows[1].text == "best was chosen on the test cases themselves in seed 2"
 
 
 def test_a_difference_that_the_cases_leave_open(tmp_path):
     write_settings(tmp_path, gain=0.001, noise=0.05)
-    found = [row for row in cautions(tmp_path) if row.kind == "few test cases"]
-    assert len(found) == 2  # best and last
-    assert "10 cases leave that open: 95% interval over cases -0.0" in found[0].text
-    assert found[0].text.endswith(" wide")
+    rows = [row for row in cautions(tmp_path) if row.kind == "few test cases"]
+    assert len(rows) == 2  # best and last
+    assert "10 cases leave that open: 95% interval over cases -0.0" in rows[0].text
+    assert rows[0].text.endswith(" wide")
 
 
 def test_a_difference_narrower_than_its_interval_and_signed_for_the_leader(tmp_path):
@@ -68,10 +68,10 @@ def test_a_difference_narrower_than_its_interval_and_signed_for_the_leader(tmp_p
         better = worse + np.array([0.0, 0.03] * 5)
         write_run(tmp_path / f"a{seed}", setting="a", seed=seed, dice_best=worse, dice_last=worse)
         write_run(tmp_path / f"b{seed}", setting="b", seed=seed, dice_best=better, dice_last=better)
-    found = cautions(tmp_path)
-    assert {row.kind for row in found} == {"few test cases"}
-    assert found[1].text.startswith("b minus a is +0.0150 dice (last); 10 cases leave that open")
-    low, high = (float(word) for word in found[1].text.split("over cases ")[1].split(",")[0].split(" to "))
+    rows = cautions(tmp_path)
+    assert {row.kind for row in rows} == {"few test cases"}
+    assert rows[1].text.startswith("b minus a is +0.0150 dice (last); 10 cases leave that open")
+    low, high = (float(word) for word in rows[1].text.split("over cases ")[1].split(",")[0].split(" to "))
     assert 0 < low < 0.015 < high
 
 
@@ -97,8 +97,8 @@ def test_too_few_cases_for_any_test(tmp_path):
 def test_empty_predictions_are_counted_and_named(tmp_path):
     dice = [0.0, *np.round(BASE[1:] + 0.1, 6)]
     write_settings(tmp_path, dice_last=dice, empty={"case-01": "prediction", "case-02": "reference"})
-    found = [row for row in cautions(tmp_path) if row.kind == "empty prediction"]
-    assert [(row.setting, row.text) for row in found] == [
+    rows = [row for row in cautions(tmp_path) if row.kind == "empty prediction"]
+    assert [(row.setting, row.text) for row in rows] == [
         ("TCSeg", "1 of 50 masks of best are empty and count as the worst value: case-01 (seed 2)"),
         ("TCSeg", "1 of 50 masks of last are empty and count as the worst value: case-01 (seed 2)"),
     ]
@@ -106,8 +106,8 @@ def test_empty_predictions_are_counted_and_named(tmp_path):
 
 def test_metrics_that_older_scores_lack_and_columns_that_nobody_knows(tmp_path):
     write_settings(tmp_path, without=["nsd"], metrics={"elegance": [1.0] * 10})
-    found = cautions(tmp_path)
-    assert [(row.setting, row.kind, row.text) for row in found] == [
+    rows = cautions(tmp_path)
+    assert [(row.setting, row.kind, row.text) for row in rows] == [
         ("TCSeg", "missing metric", "scored before nsd was measured, in seed 2: score again to fill it"),
         ("TCSeg", "unknown column", "elegance, in the scores of seed 2, is no metric known here: left out"),
     ]
@@ -145,12 +145,12 @@ def test_finished_runs_without_scores(tmp_path):
 def test_versions_and_commits(tmp_path):
     record = {"versions": {"torch": "2.6.0"}, "git_commit": "f" * 40 + "-dirty"}
     write_settings(tmp_path, record=record)
-    found = {row.kind: row for row in cautions(tmp_path)}
-    assert set(found) == {"versions", "commits", "local changes"}
-    assert found["versions"].text == "runs were made with different versions: torch 2.13.0, 2.6.0"
-    assert found["commits"].text == "runs come from 2 commits: 0123456789, ffffffffff-dirty"
-    assert found["local changes"].text.startswith("1 of 10 runs")
-    assert {row.setting for row in found.values()} == {""}
+    by_kind = {row.kind: row for row in cautions(tmp_path)}
+    assert set(by_kind) == {"versions", "commits", "local changes"}
+    assert by_kind["versions"].text == "runs were made with different versions: torch 2.13.0, 2.6.0"
+    assert by_kind["commits"].text == "runs come from 2 commits: 0123456789, ffffffffff-dirty"
+    assert by_kind["local changes"].text.startswith("1 of 10 runs")
+    assert {row.setting for row in by_kind.values()} == {""}
 
 
 def test_fingerprints_and_policies_that_are_not_stated(tmp_path):

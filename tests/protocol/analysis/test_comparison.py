@@ -55,9 +55,9 @@ def test_probability_of_improvement_is_the_mann_whitney_statistic():
 
 def test_the_test_is_scipys_over_cases():
     a, b = BETTER.mean(0), WORSE.mean(0)
-    found = compare_settings(long({"a": BETTER, "b": WORSE})).iloc[0]
-    assert found["p"] == pytest.approx(stats.wilcoxon(a, b).pvalue, rel=1e-9)
-    assert found["cases"] == 20
+    row = compare_settings(long({"a": BETTER, "b": WORSE})).iloc[0]
+    assert row["p"] == pytest.approx(stats.wilcoxon(a, b).pvalue, rel=1e-9)
+    assert row["cases"] == 20
 
 
 def test_scores_that_are_equal_as_written_are_ties():
@@ -71,46 +71,46 @@ def test_scores_that_are_equal_as_written_are_ties():
 def test_degenerate_tests():
     assert wilcoxon_over_cases(np.array([0.5, 0.6]), np.array([0.5, 0.6])) == 1.0
     assert np.isnan(wilcoxon_over_cases(np.array([np.nan]), np.array([0.5])))
-    some = wilcoxon_over_cases(np.array([np.nan, *BASE[:8]]), np.array([0.5, *(BASE[:8] - 0.1)]))
-    assert some == pytest.approx(2 / 2**8)
+    with_ties = wilcoxon_over_cases(np.array([np.nan, *BASE[:8]]), np.array([0.5, *(BASE[:8] - 0.1)]))
+    assert with_ties == pytest.approx(2 / 2**8)
 
 
 def test_nothing_can_be_tested_over_seeds():
     # Five seeds, however clear: 2 / 2 ** 5. So nothing here takes runs for the pairs of a test.
     assert stats.wilcoxon(np.arange(1.0, 6.0)).pvalue == 0.0625
-    found = compare_settings(long({"a": BETTER[:, :1], "b": WORSE[:, :1]})).iloc[0]
-    assert found["cases"] == 1
-    assert found["p"] == 1
+    row = compare_settings(long({"a": BETTER[:, :1], "b": WORSE[:, :1]})).iloc[0]
+    assert row["cases"] == 1
+    assert row["p"] == 1
     for function in (compare_settings, wilcoxon_over_cases):
         assert "seeds" not in inspect.signature(function).parameters
     assert "Nothing is tested over seeds" in str(comparison.__doc__)
 
 
 def test_difference_and_intervals():
-    found = compare_settings(long({"a": BETTER, "b": WORSE})).iloc[0]
-    assert found["difference"] == pytest.approx(BETTER.mean() - WORSE.mean())
-    assert found["better"] == "a"
-    assert found["low"] <= found["cases_low"] < found["difference"] < found["cases_high"] <= found["high"]
-    theirs = stats.bootstrap(
+    row = compare_settings(long({"a": BETTER, "b": WORSE})).iloc[0]
+    assert row["difference"] == pytest.approx(BETTER.mean() - WORSE.mean())
+    assert row["better"] == "a"
+    assert row["low"] <= row["cases_low"] < row["difference"] < row["cases_high"] <= row["high"]
+    scipys = stats.bootstrap(
         (BETTER.mean(0) - WORSE.mean(0),), np.mean, n_resamples=20_000, method="percentile", rng=RANDOM
     ).confidence_interval
-    mine = compare_settings(long({"a": BETTER, "b": WORSE}), resamples=20_000).iloc[0]
-    atol = 0.03 * (theirs.high - theirs.low)
-    np.testing.assert_allclose([mine["cases_low"], mine["cases_high"]], theirs, atol=atol)
+    ours = compare_settings(long({"a": BETTER, "b": WORSE}), resamples=20_000).iloc[0]
+    atol = 0.03 * (scipys.high - scipys.low)
+    np.testing.assert_allclose([ours["cases_low"], ours["cases_high"]], scipys, atol=atol)
 
 
 def test_a_smaller_distance_is_the_better_one():
-    found = compare_settings(long({"a": [[3.0, 4.0]], "b": [[5.0, 6.0]]}, metric="assd")).iloc[0]
-    assert (found["difference"], found["better"], found["probability"]) == (-2.0, "a", 1.0)
+    row = compare_settings(long({"a": [[3.0, 4.0]], "b": [[5.0, 6.0]]}, metric="assd")).iloc[0]
+    assert (row["difference"], row["better"], row["probability"]) == (-2.0, "a", 1.0)
 
 
 def test_equal_settings_are_neither_better():
-    found = compare_settings(long({"a": WORSE, "b": WORSE[::-1]})).iloc[0]
-    assert found["better"] == ""
-    assert found["p"] == 1
-    assert found["probability"] == 0.5
-    assert found["cases_low"] == pytest.approx(0, abs=1e-12)
-    assert found["low"] < 0 < found["high"]
+    row = compare_settings(long({"a": WORSE, "b": WORSE[::-1]})).iloc[0]
+    assert row["better"] == ""
+    assert row["p"] == 1
+    assert row["probability"] == 0.5
+    assert row["cases_low"] == pytest.approx(0, abs=1e-12)
+    assert row["low"] < 0 < row["high"]
 
 
 def test_every_pair_once_or_everything_against_a_baseline():
@@ -125,8 +125,8 @@ def test_every_pair_once_or_everything_against_a_baseline():
 
 def test_a_family_spans_data_sets_and_not_metrics():
     two = [long({"a": BETTER, "b": WORSE}, dataset=name) for name in ("x", "y")]
-    one = long({"a": BETTER, "b": WORSE}, metric="nsd")
-    pairs = compare_settings(pd.concat([*two, one]))
+    first = long({"a": BETTER, "b": WORSE}, metric="nsd")
+    pairs = compare_settings(pd.concat([*two, first]))
     dice, nsd = pairs[pairs["metric"] == "dice"], pairs[pairs["metric"] == "nsd"]
     np.testing.assert_allclose(dice["p_holm"], 2 * dice["p"])
     np.testing.assert_allclose(nsd["p_holm"], nsd["p"])
@@ -149,6 +149,6 @@ def test_one_setting_gives_an_empty_table():
 
 def test_a_metric_that_is_nowhere_defined_is_compared_with_nothing():
     table = long({"a": np.full((2, 3), np.nan), "b": WORSE[:2, :3]}, metric="p_unc_inacc")
-    found = compare_settings(table).iloc[0]
-    assert found[["difference", "low", "probability", "p", "p_holm"]].isna().all()
-    assert (found["better"], found["cases"]) == ("", 0)
+    row = compare_settings(table).iloc[0]
+    assert row[["difference", "low", "probability", "p", "p_holm"]].isna().all()
+    assert (row["better"], row["cases"]) == ("", 0)

@@ -136,9 +136,9 @@ def test_the_audited_table_holds_figure_5_and_table_1_of_the_same_runs():
     assert len(audited) == 4
     for setting in audited:
         dataset, share, _, _ = setting.name.split()
-        here = last[last["dataset"].eq(dataset) & last["setting"].str.startswith(share)]
-        here = here[here["table"].isin(["Table 1", "Figure 5"])].set_index("statistic")["printed"]
-        expected = here.rename({"max": "maximum"}).to_dict()
+        figures = last[last["dataset"].eq(dataset) & last["setting"].str.startswith(share)]
+        figures = figures[figures["table"].isin(["Table 1", "Figure 5"])].set_index("statistic")["printed"]
+        expected = figures.rename({"max": "maximum"}).to_dict()
         assert {name: printed.text for name, printed in setting.values.items()} == expected
         assert setting.n == 5
 

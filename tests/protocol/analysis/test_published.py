@@ -45,9 +45,11 @@ def test_values_are_on_the_scale_of_own_scores(figures):
 def test_the_printed_distances_on_la_are_in_voxels(figures):
     """Their head says mm; those of MC-Net+ are the ones of its authors' result files, in voxels."""
     for labeled in (8, 16):
-        mine = of(figures, "la", labeled)
-        mine = mine[mine["method"].eq("MC-Net+") & mine["metric"].isin(["hausdorff95", "asd"])]
-        printed = mine.groupby(["paper", "metric"])["printed"].agg(set).unstack("paper")
+        distances = of(figures, "la", labeled)
+        distances = distances[
+            distances["method"].eq("MC-Net+") & distances["metric"].isin(["hausdorff95", "asd"])
+        ]
+        printed = distances.groupby(["paper", "metric"])["printed"].agg(set).unstack("paper")
         assert len(printed) == 2
         assert printed["mcnet"].equals(printed["tcseg"].rename("mcnet"))
 
@@ -59,16 +61,16 @@ def test_the_papers_table_1(figures):
         ("maximum", "last", ["90.39", "91.36", "81.20", "84.14", "86.52", "86.68"]),
         ("median", "best", ["90.73", "91.44", "82.22", "83.94", "85.27", "86.47"]),
     ):
-        found = chosen[chosen["statistic"].eq(statistic) & chosen["checkpoint"].eq(checkpoint)]
-        found = found.set_index(["dataset", "labeled"])["printed"]
+        printed = chosen[chosen["statistic"].eq(statistic) & chosen["checkpoint"].eq(checkpoint)]
+        printed = printed.set_index(["dataset", "labeled"])["printed"]
         places = [("la", 8), ("la", 16), ("pancreas_ct", 6), ("pancreas_ct", 12)]
         places += [("brats2019", 25), ("brats2019", 50)]
-        assert [found[place] for place in places] == expected
+        assert [printed[place] for place in places] == expected
 
 
 def test_several_tables_of_a_paper_print_one_number_for_one_thing(figures):
     """Which is why a row may merge them."""
-    shown = figures[figures["dataset"].isin(VOLUMES) & figures["labeled"].notna()]
+    comparable = figures[figures["dataset"].isin(VOLUMES) & figures["labeled"].notna()]
     identity = [
         "paper",
         "dataset",
@@ -82,7 +84,7 @@ def test_several_tables_of_a_paper_print_one_number_for_one_thing(figures):
     ]
     for checkpoint in ("last", "best", ""):
         coincide = ["last/best"] if checkpoint else []
-        chosen = shown[shown["checkpoint"].isin([checkpoint, *coincide])]
+        chosen = comparable[comparable["checkpoint"].isin([checkpoint, *coincide])]
         assert (chosen.groupby(identity)["value"].nunique() == 1).all()
 
 

@@ -27,42 +27,42 @@ def test_taus_are_scipys():
 
 
 def test_a_clear_order_is_stable():
-    found = rank_stability(long({"low": runs(0), "high": runs(0.2), "middle": runs(0.1)}))
-    assert found["method"].tolist() == ["high", "middle", "low"]
-    assert found["rank"].tolist() == [1, 2, 3]
-    assert found["first"].tolist() == [1, 0, 0]
-    assert found["same_ranking"].tolist() == [1, 1, 1]
-    assert found["kendall_tau"].tolist() == [1, 1, 1]
-    assert found["rank_low"].tolist() == found["rank_high"].tolist() == [1, 2, 3]
+    stability = rank_stability(long({"low": runs(0), "high": runs(0.2), "middle": runs(0.1)}))
+    assert stability["method"].tolist() == ["high", "middle", "low"]
+    assert stability["rank"].tolist() == [1, 2, 3]
+    assert stability["first"].tolist() == [1, 0, 0]
+    assert stability["same_ranking"].tolist() == [1, 1, 1]
+    assert stability["kendall_tau"].tolist() == [1, 1, 1]
+    assert stability["rank_low"].tolist() == stability["rank_high"].tolist() == [1, 2, 3]
 
 
 def test_the_smallest_distance_ranks_first():
-    found = rank_stability(long({"a": runs(0.2), "b": runs(0)}, metric="hausdorff95"))
-    assert found["method"].tolist() == ["b", "a"]
+    stability = rank_stability(long({"a": runs(0.2), "b": runs(0)}, metric="hausdorff95"))
+    assert stability["method"].tolist() == ["b", "a"]
 
 
 def test_equal_settings_share_the_first_place():
     same = runs(0, spread=0)
-    found = rank_stability(long({"a": same, "b": same}))
-    assert found["rank"].tolist() == [1.5, 1.5]
-    assert found["first"].tolist() == [0.5, 0.5]
-    assert found["kendall_tau"].isna().all()
+    stability = rank_stability(long({"a": same, "b": same}))
+    assert stability["rank"].tolist() == [1.5, 1.5]
+    assert stability["first"].tolist() == [0.5, 0.5]
+    assert stability["kendall_tau"].isna().all()
 
 
 def test_a_lead_within_the_noise_is_not_stable():
-    found = rank_stability(long({"a": runs(0, 0.05), "b": runs(0, 0.05), "c": runs(0, 0.05)}))
-    assert found["first"].sum() == pytest.approx(1)
-    assert found["mean_rank"].sum() == pytest.approx(6)
-    assert 0.1 < found["same_ranking"].iloc[0] < 0.9
-    assert found["kendall_tau"].iloc[0] < 0.95
+    stability = rank_stability(long({"a": runs(0, 0.05), "b": runs(0, 0.05), "c": runs(0, 0.05)}))
+    assert stability["first"].sum() == pytest.approx(1)
+    assert stability["mean_rank"].sum() == pytest.approx(6)
+    assert 0.1 < stability["same_ranking"].iloc[0] < 0.9
+    assert stability["kendall_tau"].iloc[0] < 0.95
 
 
 def test_order_of_rows_changes_nothing_and_the_seed_decides():
     table = long({"a": runs(0, 0.05), "b": runs(0, 0.05)})
-    found = rank_stability(table)
-    pd.testing.assert_frame_equal(found, rank_stability(shuffled(table)), check_exact=True)
-    pd.testing.assert_frame_equal(found, rank_stability(table), check_exact=True)
-    assert rank_stability(table, seed=1)["first"].iloc[0] != found["first"].iloc[0]
+    stability = rank_stability(table)
+    pd.testing.assert_frame_equal(stability, rank_stability(shuffled(table)), check_exact=True)
+    pd.testing.assert_frame_equal(stability, rank_stability(table), check_exact=True)
+    assert rank_stability(table, seed=1)["first"].iloc[0] != stability["first"].iloc[0]
 
 
 def test_what_has_no_value_or_no_rival_takes_no_part():
@@ -72,5 +72,5 @@ def test_what_has_no_value_or_no_rival_takes_no_part():
 
 
 def test_one_run_of_one_case_is_ranked():
-    found = rank_stability(long({"a": [[0.5]], "b": [[0.6]]}))
-    assert found["first"].tolist() == [1, 0]
+    stability = rank_stability(long({"a": [[0.5]], "b": [[0.6]]}))
+    assert stability["first"].tolist() == [1, 0]

@@ -32,8 +32,8 @@ def test_long_table_holds_every_score_of_both_checkpoints(tmp_path):
     table = long_table(find_runs([tmp_path]))
     assert tuple(table.columns) == COLUMNS
     assert len(table) == len(SCORE_COLUMNS) * 2 * 2 * 2  # metrics, checkpoints, cases, classes
-    one = table.query("metric == 'dice' and checkpoint == 'last' and case == 'case-02'")
-    assert one.set_index("class")["value"].to_dict() == {1: 0.65, 2: 0.45}
+    scores = table.query("metric == 'dice' and checkpoint == 'last' and case == 'case-02'")
+    assert scores.set_index("class")["value"].to_dict() == {1: 0.65, 2: 0.45}
     assert set(table["selection"]) == {"validation"}
 
 

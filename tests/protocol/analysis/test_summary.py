@@ -21,8 +21,8 @@ def test_a_runs_value_is_the_mean_over_its_cases():
 
 
 def test_summary_by_hand():
-    found = row(summarize(long({"a": [[0.1], [0.4], [0.3], [0.2], [0.9]]})))
-    assert (found["runs"], found["cases"], found["missing"]) == (5, 1, 0)
+    summary = row(summarize(long({"a": [[0.1], [0.4], [0.3], [0.2], [0.9]]})))
+    assert (summary["runs"], summary["cases"], summary["missing"]) == (5, 1, 0)
     expected = {
         "median": 0.3,
         "maximum": 0.9,
@@ -34,18 +34,18 @@ def test_summary_by_hand():
         "iqm": 0.3,
     }
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, abs=1e-12), name
+        assert summary[name] == pytest.approx(value, abs=1e-12), name
 
 
 @pytest.mark.parametrize("metric", ["hausdorff95", "asd", "assd", "ece", "brier", "nll"])
 def test_the_best_run_has_the_smallest_distance_or_error(metric):
-    found = row(summarize(long({"a": [[3.0], [5.0]]}, metric=metric)))
-    assert (found["best_run"], found["worst_run"], found["maximum"]) == (3.0, 5.0, 5.0)
+    summary = row(summarize(long({"a": [[3.0], [5.0]]}, metric=metric)))
+    assert (summary["best_run"], summary["worst_run"], summary["maximum"]) == (3.0, 5.0, 5.0)
 
 
 def test_the_interval_holds_the_inter_quartile_mean():
-    found = row(summarize(long({"a": VALUES})))
-    assert found["iqm_low"] < found["iqm"] < found["iqm_high"]
+    summary = row(summarize(long({"a": VALUES})))
+    assert summary["iqm_low"] < summary["iqm"] < summary["iqm_high"]
 
 
 def test_the_gap_is_of_the_same_run():
@@ -61,22 +61,22 @@ def test_the_gap_is_of_the_same_run():
 
 
 def test_one_run_has_no_deviation_and_one_case_no_interval():
-    found = row(summarize(long({"a": [[0.7]]})))
-    assert np.isnan(found["std"])
-    assert (found["iqm"], found["iqm_low"], found["iqm_high"]) == (0.7, 0.7, 0.7)
+    summary = row(summarize(long({"a": [[0.7]]})))
+    assert np.isnan(summary["std"])
+    assert (summary["iqm"], summary["iqm_low"], summary["iqm_high"]) == (0.7, 0.7, 0.7)
 
 
 def test_equal_scores_have_an_interval_of_no_width():
-    found = row(summarize(long({"a": np.full((5, 4), 0.25)})))
-    assert (found["std"], found["iqm_low"], found["iqm_high"]) == (0, 0.25, 0.25)
+    summary = row(summarize(long({"a": np.full((5, 4), 0.25)})))
+    assert (summary["std"], summary["iqm_low"], summary["iqm_high"]) == (0, 0.25, 0.25)
 
 
 def test_undefined_scores_are_left_out_and_counted():
     values = VALUES.copy()
     values[0, 1] = values[3, 2] = np.nan
-    found = row(summarize(long({"a": values}, metric="p_unc_inacc")))
-    assert found["missing"] == 2
-    assert found["mean"] == pytest.approx(np.nanmean(values, axis=1).mean())
+    summary = row(summarize(long({"a": values}, metric="p_unc_inacc")))
+    assert summary["missing"] == 2
+    assert summary["mean"] == pytest.approx(np.nanmean(values, axis=1).mean())
     nothing = row(summarize(long({"a": np.full((5, 4), np.nan)}, metric="p_unc_inacc")))
     assert nothing["missing"] == 20
     assert nothing[["median", "mean", "iqm", "iqm_low", "best_run"]].isna().all()

@@ -77,10 +77,10 @@ def test_true_statistics_are_never_accused(tmp_path, n, ddof, decimals):
     ],
 )
 def test_every_bound(tmp_path, row, text):
-    found = findings(tmp_path, f"setting,n,median,maximum,minimum,mean,std\na,{row}\n")
-    assert len(found) == 1
-    assert found[0].name == "a"
-    assert found[0].text.startswith(text)
+    violations = findings(tmp_path, f"setting,n,median,maximum,minimum,mean,std\na,{row}\n")
+    assert len(violations) == 1
+    assert violations[0].name == "a"
+    assert violations[0].text.startswith(text)
 
 
 def test_rounding_alone_accuses_nobody(tmp_path):

@@ -147,9 +147,9 @@ def test_nothing_is_overwritten_unasked_and_the_same_runs_give_the_same_bytes(st
 def test_oracles_and_few_seeds_are_marked_wherever_they_stand(tmp_path, capsys):
     write_study(tmp_path / "runs", seeds=(1, 2), selection="test-oracle")
     assert main(["protocol", "report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert said.count("best (oracle)") == 3
-    assert "oracle selection: best was chosen on the test cases" in said
+    output = capsys.readouterr().out
+    assert output.count("best (oracle)") == 3
+    assert "oracle selection: best was chosen on the test cases" in output
     markdown = (tmp_path / "out/tables.md").read_text(encoding="utf-8")
     best = [row[0] for row in table_of(markdown, "overlap and distance of the best checkpoint")[2:]]
     last = [row[0] for row in table_of(markdown, "overlap and distance of the last checkpoint")[2:]]
@@ -190,12 +190,12 @@ def left_atria(tmp_path_factory):
 def test_published_rows_stand_apart(left_atria):
     report = make_report([left_atria], resamples=20)
     rows = report.places[0].tables["last", "overlap and distance"]
-    theirs = [row for row in rows if row.published]
+    published = [row for row in rows if row.published]
     assert [row.published for row in rows] == sorted(row.published for row in rows)
-    assert any(row.name == "TCSeg" and row.cells["dice"] == "90.28 / 90.39" for row in theirs)
-    assert not any(row.marks for row in theirs)
+    assert any(row.name == "TCSeg" and row.cells["dice"] == "90.28 / 90.39" for row in published)
+    assert not any(row.marks for row in published)
     # Published distances are in voxels and own ones in mm: they do not share a column.
-    assert not any("hausdorff95" in row.cells for row in theirs)
+    assert not any("hausdorff95" in row.cells for row in published)
     text = markdown(rows, [find_metric("dice")], "mm", caption="c")
     assert "| published: TCSeg (TCSeg paper, Table 1, Table 6; VNet-style; median / maximum) [1, 2] |" in text
     assert "\n[1] inconsistent with Figure 5\n" in text
@@ -254,9 +254,11 @@ def old_and_new(tmp_path):
 def test_runs_scored_before_a_metric_existed_are_rows_with_a_gap_and_a_caution(old_and_new, metric, capsys):
     out = old_and_new.parent / "out"
     assert main(["protocol", "report", str(old_and_new), "--out", str(out), "--metric", metric]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in OLD:
-        assert f"toy, 4, supervised: missing metric: scored before {name} was measured, in seed 1, 2" in said
+        assert (
+            f"toy, 4, supervised: missing metric: scored before {name} was measured, in seed 1, 2" in output
+        )
     rows = table_of((out / "tables.md").read_text(encoding="utf-8"), "reliability of the last checkpoint")
     column = rows[0].index("ECE")
     cells = {row[0]: row[column] for row in rows[2:]}

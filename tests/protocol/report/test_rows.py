@@ -29,8 +29,8 @@ def test_best_stands_with_best_and_last_with_last(figures):
 
 def test_checkpoints_that_coincide_stand_in_both_tables(figures):
     for checkpoint in ("last", "best"):
-        found = rows(figures, checkpoint, dataset="brats2019", labeled=25)
-        (row,) = [row for row in found if row.name == "TCSeg"]
+        chosen = rows(figures, checkpoint, dataset="brats2019", labeled=25)
+        (row,) = [row for row in chosen if row.name == "TCSeg"]
         assert row.cells["dice"] == "85.27 / 86.52"
         assert row.remark == "TCSeg paper, Table 1, Table 5; VNet-style; median / maximum"
         assert "protocols coincide (validation set)" in " ".join(row.notes)

@@ -239,8 +239,8 @@ def test_interrupting_a_pool_interrupts_its_processes(tmp_path, number, in_backg
         for name in ("a", "b"):
             wait_for_file(process, tmp_path / name / "on")
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (status, "interrupted\n")
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (status, "interrupted\n")
     for name in ("a", "b"):
         assert (tmp_path / name / "interrupted").exists()
         assert not is_held(tmp_path / name)
@@ -291,5 +291,5 @@ def test_estimates_come_from_finished_runs_and_else_from_the_file(tmp_path):
     (runs[0].folder / "log.jsonl").write_text('{"seconds": 1}\n{"seconds": 100.0}\n')
     (runs[0].folder / "reliability_last.json").write_text('{"cases": 8, "seconds_per_case": 2.5}')
     states["run0"] = "finished"
-    found = estimate.expected_seconds(everything, states)
-    assert found == {"run0": 120, "run1": 120, "run2": 120, "other": 120, "unknown": None}
+    seconds = estimate.expected_seconds(everything, states)
+    assert seconds == {"run0": 120, "run1": 120, "run2": 120, "other": 120, "unknown": None}

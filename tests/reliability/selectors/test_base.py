@@ -16,7 +16,7 @@ def random_views(count: int, classes: int, shape: tuple[int, ...]) -> list[torch
     generator = torch.Generator().manual_seed(0)
     base = 4 * torch.randn(2, classes, *shape, generator=generator)
     noise = [0.3 * torch.randn(base.shape, generator=generator) for _ in range(count)]
-    return [(base + one).softmax(1).requires_grad_() for one in noise]
+    return [(base + deviation).softmax(1).requires_grad_() for deviation in noise]
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
@@ -115,12 +115,12 @@ def test_dual_axis_selects_what_it_judges_of_all_pairs(features):
 
 def test_dual_axis_distrusts_views_whose_features_disagree():
     agree = torch.tensor([[0.99, 0.01], [0.01, 0.99]]).T.unsqueeze(0).repeat(1, 1, 4)
-    one = torch.nn.functional.one_hot(agree.argmax(1), 2).movedim(-1, 1).float()
-    two = one.clone()
+    one_hot = torch.nn.functional.one_hot(agree.argmax(1), 2).movedim(-1, 1).float()
+    two = one_hot.clone()
     two[..., 0] = two[..., 1]  # to the second view's eyes the first voxel is of the other class
     axis = DualAxis(tau=0.1, feature_tau=0.5)
-    assert axis.select([agree, agree], features=[one, one]).mask.all()
-    assert axis.select([agree, agree], features=[one, two]).mask[0].tolist() == [False] + [True] * 7
+    assert axis.select([agree, agree], features=[one_hot, one_hot]).mask.all()
+    assert axis.select([agree, agree], features=[one_hot, two]).mask[0].tolist() == [False] + [True] * 7
 
 
 def test_a_view_without_its_features_is_refused():

@@ -24,10 +24,12 @@ def random_case(classes: int, shape: tuple[int, ...] = (4, 3, 2), seed: int = 0)
 def test_masks_agree_with_the_equations_written_as_loops(classes, shape, norm, switches):
     views, probability_pairs, feature_pairs = random_case(classes, shape)
     settings = {"tau": 0.1, "feature_tau": 0.2, "tau_min": 0.1, "tau_max": 0.8, "norm": norm, **switches}
-    found = DualAxis(**settings)(views, probability_pairs=probability_pairs, feature_pairs=feature_pairs)
+    reliability = DualAxis(**settings)(
+        views, probability_pairs=probability_pairs, feature_pairs=feature_pairs
+    )
     expected = loops.dual_axis(views, probability_pairs, feature_pairs, **settings)
     for name, value in expected.items():
-        ours = getattr(found, name)
+        ours = getattr(reliability, name)
         if value.dtype is torch.bool:
             assert torch.equal(ours, value), name
         else:
@@ -38,30 +40,30 @@ def test_masks_agree_with_the_equations_written_as_loops(classes, shape, norm, s
 @pytest.mark.parametrize("switches", [{}, {"use_confidence": False}, {"use_uncertainty": False}])
 def test_every_voxel_is_believed_or_unreliable(classes, switches):
     views, probability_pairs, feature_pairs = random_case(classes, (8, 8, 4))
-    found = DualAxis(tau=0.15, **switches)(
+    reliability = DualAxis(tau=0.15, **switches)(
         views, probability_pairs=probability_pairs, feature_pairs=feature_pairs
     )
-    assert torch.equal(found.positive, found.confident & found.certain)
-    assert torch.equal(found.unreliable, ~found.positive)
+    assert torch.equal(reliability.positive, reliability.confident & reliability.certain)
+    assert torch.equal(reliability.unreliable, ~reliability.positive)
     if not switches:
-        for confident in (found.confident, ~found.confident):
-            assert all((confident & certain).any() for certain in (found.certain, ~found.certain))
+        for confident in (reliability.confident, ~reliability.confident):
+            assert all((confident & certain).any() for certain in (reliability.certain, ~reliability.certain))
 
 
 def test_permuting_classes_permutes_the_negative_mask_and_leaves_the_others():
     views, probability_pairs, feature_pairs = random_case(5)
     order = torch.tensor([4, 2, 0, 3, 1])
     axis = DualAxis(tau=0.3)
-    found = axis(views, probability_pairs=probability_pairs, feature_pairs=feature_pairs)
+    reliability = axis(views, probability_pairs=probability_pairs, feature_pairs=feature_pairs)
     permuted = axis(
         [view[:, order] for view in views],
         probability_pairs=[(a[:, order], b[:, order]) for a, b in probability_pairs],
         feature_pairs=[(a[:, order], b[:, order]) for a, b in feature_pairs],
     )
-    assert found.negative.any()
-    assert torch.equal(permuted.negative, found.negative[:, order])
-    assert torch.equal(permuted.positive, found.positive)
-    assert torch.equal(permuted.unreliable, found.unreliable)
+    assert reliability.negative.any()
+    assert torch.equal(permuted.negative, reliability.negative[:, order])
+    assert torch.equal(permuted.positive, reliability.positive)
+    assert torch.equal(permuted.unreliable, reliability.unreliable)
 
 
 def test_an_image_equals_a_volume_with_one_slice():
@@ -79,9 +81,9 @@ def test_an_image_equals_a_volume_with_one_slice():
 
 def test_views_that_agree_exactly_are_certain_everywhere():
     views, _, _ = random_case(3)
-    found = DualAxis()(views, probability_pairs=[(views[0], views[0])])
-    assert not found.uncertainty.any()
-    assert found.certain.all()
+    reliability = DualAxis()(views, probability_pairs=[(views[0], views[0])])
+    assert not reliability.uncertainty.any()
+    assert reliability.certain.all()
 
 
 def test_one_pair_that_disagrees_is_enough_whichever_it_is():
@@ -101,9 +103,9 @@ def test_feature_pairs_have_a_tolerance_of_their_own():
     b = torch.tensor([0.93, 0.07]).view(1, 2, 1)  # L1 distance 0.06
     assert not DualAxis(tau=0.05)([a], probability_pairs=[], feature_pairs=[(a, b)]).certain.any()
     relaxed = DualAxis(tau=0.05, feature_tau=0.1)
-    found = relaxed([a], probability_pairs=[], feature_pairs=[(a, b)])
-    assert found.certain.all()
-    assert found.uncertainty.item() == pytest.approx(0.6, abs=1e-5)
+    reliability = relaxed([a], probability_pairs=[], feature_pairs=[(a, b)])
+    assert reliability.certain.all()
+    assert reliability.uncertainty.item() == pytest.approx(0.6, abs=1e-5)
     assert not relaxed([a], probability_pairs=[(a, b)]).certain.any()
 
 
@@ -111,41 +113,41 @@ def test_a_disagreement_of_exactly_the_tolerance_is_certain():
     for tau in (0.05, 0.1, 0.3, 0.85, 0.91):
         a = torch.tensor([tau, 0.5]).view(1, 2, 1)
         b = torch.tensor([0.0, 0.5]).view(1, 2, 1)
-        found = DualAxis(tau=tau)([a], probability_pairs=[(a, b)])
-        assert found.certain.all()
+        reliability = DualAxis(tau=tau)([a], probability_pairs=[(a, b)])
+        assert reliability.certain.all()
         beyond = DualAxis(tau=tau)([a], probability_pairs=[(torch.nextafter(a, a + 1), b)])
         assert not beyond.certain.any()
 
 
 def test_two_classes_have_negatives_where_the_mean_rules_a_class_out():
     probs = torch.tensor([[0.95, 0.05], [0.85, 0.15], [0.08, 0.92]]).T.unsqueeze(0)
-    found = DualAxis(tau_min=0.1)([probs], probability_pairs=[])
-    assert found.negative[0].T.tolist() == [[False, True], [False, False], [True, False]]
-    assert found.positive.tolist() == [[True, True, True]]
+    reliability = DualAxis(tau_min=0.1)([probs], probability_pairs=[])
+    assert reliability.negative[0].T.tolist() == [[False, True], [False, False], [True, False]]
+    assert reliability.positive.tolist() == [[True, True, True]]
 
 
 def test_without_confidence_nothing_is_negative_and_certainty_decides():
     views, probability_pairs, _ = random_case(3)
-    found = DualAxis(tau=0.2, use_confidence=False)(views, probability_pairs=probability_pairs)
-    assert not found.negative.any()
-    assert torch.equal(found.positive, found.uncertainty <= 1)
-    assert 0 < found.positive.sum() < found.positive.numel()
+    reliability = DualAxis(tau=0.2, use_confidence=False)(views, probability_pairs=probability_pairs)
+    assert not reliability.negative.any()
+    assert torch.equal(reliability.positive, reliability.uncertainty <= 1)
+    assert 0 < reliability.positive.sum() < reliability.positive.numel()
 
 
 def test_without_uncertainty_confidence_decides_and_the_axis_is_still_measured():
     views, probability_pairs, _ = random_case(3)
-    found = DualAxis(tau=0.2, use_uncertainty=False)(views, probability_pairs=probability_pairs)
-    assert torch.equal(found.positive, found.confidence >= 0.85)
-    assert (found.uncertainty > 1).any()
+    reliability = DualAxis(tau=0.2, use_uncertainty=False)(views, probability_pairs=probability_pairs)
+    assert torch.equal(reliability.positive, reliability.confidence >= 0.85)
+    assert (reliability.uncertainty > 1).any()
 
 
 def test_nothing_carries_a_gradient():
     views, probability_pairs, feature_pairs = random_case(3)
     for tensor in (*views, *feature_pairs[0]):
         tensor.requires_grad_()
-    found = DualAxis()(views, probability_pairs=probability_pairs, feature_pairs=feature_pairs)
+    reliability = DualAxis()(views, probability_pairs=probability_pairs, feature_pairs=feature_pairs)
     for field in fields(DualAxisReliability):
-        assert not getattr(found, field.name).requires_grad
+        assert not getattr(reliability, field.name).requires_grad
 
 
 def test_half_precision_input_is_judged_in_float32():
@@ -153,14 +155,14 @@ def test_half_precision_input_is_judged_in_float32():
     views = [view.bfloat16() for view in views]
     probability_pairs = [(a.bfloat16(), b.bfloat16()) for a, b in probability_pairs]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = DualAxis()(views, probability_pairs=probability_pairs)
+        reliability = DualAxis()(views, probability_pairs=probability_pairs)
     exact = DualAxis()(
         [view.float() for view in views],
         probability_pairs=[(a.float(), b.float()) for a, b in probability_pairs],
     )
-    assert found.confidence.dtype == found.uncertainty.dtype == torch.float32
+    assert reliability.confidence.dtype == reliability.uncertainty.dtype == torch.float32
     for field in fields(DualAxisReliability):
-        assert torch.equal(getattr(found, field.name), getattr(exact, field.name))
+        assert torch.equal(getattr(reliability, field.name), getattr(exact, field.name))
 
 
 def test_a_voxel_without_a_number_is_unreliable():
@@ -172,9 +174,15 @@ def test_a_voxel_without_a_number_is_unreliable():
 
 
 def test_a_volume_of_one_voxel_and_a_batch_of_no_samples_pass():
-    one = torch.tensor([0.9, 0.1]).view(1, 2, 1, 1, 1)
-    assert DualAxis()([one], probability_pairs=[(one, one)]).positive.all()
-    assert DualAxis()([one[:0]], probability_pairs=[(one[:0], one[:0])]).negative.shape == (0, 2, 1, 1, 1)
+    voxel = torch.tensor([0.9, 0.1]).view(1, 2, 1, 1, 1)
+    assert DualAxis()([voxel], probability_pairs=[(voxel, voxel)]).positive.all()
+    assert DualAxis()([voxel[:0]], probability_pairs=[(voxel[:0], voxel[:0])]).negative.shape == (
+        0,
+        2,
+        1,
+        1,
+        1,
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ def values_of(line):
 
 
 def test_looks_differ_in_more_than_colour():
-    found = looks(str(i) for i in range(20))
-    assert len(set(found.values())) == 20
-    assert len({(look.marker, look.line) for look in found.values()}) >= 16
+    look_of = looks(str(i) for i in range(20))
+    assert len(set(look_of.values())) == 20
+    assert len({(look.marker, look.line) for look in look_of.values()}) >= 16
 
 
 def test_a_figure_is_saved_twice_alike(tmp_path):
@@ -42,8 +42,8 @@ def test_every_run_is_drawn():
     figure = run_to_run(values, looks(["a", "b"]), metric="dice")
     left, right = figure.axes
     for line, name in zip(left.lines, ("a", "b"), strict=True):
-        mine = values[(values["method"] == name) & (values["checkpoint"] == "last")]
-        assert values_of(line).tolist() == mine["value"].tolist()
+        of_method = values[(values["method"] == name) & (values["checkpoint"] == "last")]
+        assert values_of(line).tolist() == of_method["value"].tolist()
     drawn = np.concatenate([values_of(line) for line in right.lines if line.get_linestyle() == "None"])
     assert sorted(drawn) == sorted(values["value"])
     low, high = right.get_ylim()

@@ -53,20 +53,20 @@ def test_tables_are_joined_by_setting_and_run_and_missing_files_left_out(files):
 
 
 def test_curves_show_the_median_over_runs_its_range_and_confidence_alone(files):
-    shown = looks(files)
-    figure = selection_curves(read_pseudo_labels(files), shown)
+    look_of = looks(files)
+    figure = selection_curves(read_pseudo_labels(files), look_of)
     assert len(figure.axes) == len(PSEUDO_LABEL_RATES)
     tpr = figure.axes[0]
-    (own,), (compared,) = lines(tpr, shown["A"].color), lines(tpr, shown["A"].color, ":")
+    (own,), (compared,) = lines(tpr, look_of["A"].color), lines(tpr, look_of["A"].color, ":")
     assert list(own.get_xdata()) == list(STEPS)
     assert list(own.get_ydata()) == pytest.approx([0.3, 0.4, 0.6])
     assert list(compared.get_ydata()) == [0.5] * 3
     band = tpr.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.2, 0.6))
-    assert list(lines(tpr, shown["B"].color)[0].get_ydata()) == pytest.approx([0.3, 0.2, 0.1])
-    (fpr,) = lines(figure.axes[1], shown["B"].color)
+    assert list(lines(tpr, look_of["B"].color)[0].get_ydata()) == pytest.approx([0.3, 0.2, 0.1])
+    (fpr,) = lines(figure.axes[1], look_of["B"].color)
     assert list(fpr.get_ydata()) == pytest.approx([0.075, 0.05, 0.025])
-    assert not lines(tpr, shown["switched off"].color)
+    assert not lines(tpr, look_of["switched off"].color)
 
 
 def test_no_legend_covers_a_curve(files):
@@ -80,8 +80,8 @@ def test_no_legend_covers_a_curve(files):
 
 
 def test_arrows_go_from_all_pseudo_labels_to_the_selected_ones_of_the_last_step(files):
-    shown = looks(files)
-    figure = selection_arrows(read_pseudo_labels(files), shown)
+    look_of = looks(files)
+    figure = selection_arrows(read_pseudo_labels(files), look_of)
     (axis,) = figure.axes
     arrows = [child for child in axis.get_children() if isinstance(child, Annotation)]
     assert len(arrows) == 2  # none for the setting that is switched off
