@@ -7,6 +7,9 @@ import time
 
 from tests.places import ROOT
 
+# A process that hangs fails its test after so many seconds; one on a busy machine does not.
+PATIENCE = 600
+
 
 def start(code, *arguments, **options):
     """Python code in a process of its own, whose output is read as text."""
@@ -21,10 +24,27 @@ def start_command(command, **options):
     )  # fmt: skip
 
 
-def wait_for_file(process, path, seconds=120):
-    """Until the process has made a file; an error where it ends before, or takes too long."""
-    deadline = time.monotonic() + seconds
+def wait_for_file(process, path):
+    """Until the process has made a file; an error where it ends before."""
+    deadline = time.monotonic() + PATIENCE
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.01)
+
+
+def ended(process):
+    """Exit status, output and errors of a process, once it has ended."""
+    try:
+        output, errors = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, output, errors
+
+
+def hang(while_there=None):
+    """Until a signal comes or a file is gone; in steps, lest a signal fall just before one long sleep."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and (while_there is None or while_there.exists()):
         time.sleep(0.01)

@@ -12,7 +12,7 @@ from medssl import cli
 from medssl.cli import command_names, main
 from medssl.common.next_steps import command_line
 from tests.places import ROOT
-from tests.processes import start_command, wait_for_file
+from tests.processes import ended, start_command, wait_for_file
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -120,8 +120,8 @@ def test_an_interrupted_command_says_how_to_go_on_and_keeps_what_is_made(tmp_pat
         wait_for_file(process, tmp_path / "my set/labels/phantom_000.nii.gz")
         # A terminal sends Ctrl-C to the workers, too.
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-        _, stderr = process.communicate(timeout=120)
-    assert process.returncode == status
+        code, _, stderr = ended(process)
+    assert code == status
     assert stderr == f"interrupted; go on with: {command_line('medssl', *arguments)}\n"
     written_at = {
         path: path.stat().st_mtime_ns for path in (tmp_path / "my set").glob("*/phantom_00[0-9].nii.gz")

@@ -12,16 +12,18 @@ import yaml
 
 from medssl.common.lock import is_held
 from tests.bundles.conftest import BUNDLE, CONFIGS, TINY
+from tests.bundles.hanging import hanging_overlay
 from tests.places import ROOT
-from tests.processes import start_command, wait_for_file
+from tests.processes import ended, start_command, wait_for_file
 
-# Long enough to be caught in the act.
-SETTINGS = {**TINY, "device": "cpu", "max_steps": 40}
+SETTINGS = {**TINY, "device": "cpu"}
+# One step after the first checkpoint.
+HANGS_AT = TINY["steps_per_epoch"] + 1
 
 
-def bundle_command(phantoms, run):
+def bundle_command(phantoms, run, *overlays):
     names = ("train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml")
-    files = str([str(CONFIGS / name) for name in names])
+    files = str([*(str(CONFIGS / name) for name in names), *map(str, overlays)])
     settings = {**SETTINGS, "dataset_dir": phantoms, "run_dir": run}
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     return [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *options]
@@ -29,11 +31,13 @@ def bundle_command(phantoms, run):
 
 def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_path):
     run = tmp_path / "my run"
-    with start_command(bundle_command(phantoms, run)) as process:
+    overlay, hang = hanging_overlay(tmp_path, step=HANGS_AT)
+    with start_command(bundle_command(phantoms, run, overlay)) as process:
         wait_for_file(process, run / "last.pt")
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 143
+        status, _, stderr = ended(process)
+    hang.unlink()
+    assert status == 143
     assert "Traceback" not in stderr
     line = stderr.splitlines()[-1]
     assert line.startswith("interrupted at step ")
@@ -41,7 +45,7 @@ def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_pat
     assert record["status"] == "interrupted"
     assert not is_held(run)
     step = torch.load(run / "last.pt", weights_only=True)["progress"]["step"]
-    assert 2 <= step <= int(record["message"].removeprefix("step "))
+    assert TINY["steps_per_epoch"] <= step <= int(record["message"].removeprefix("step ")) <= HANGS_AT
 
     program, *words = shlex.split(line.partition("go on with: ")[2])
     assert sys.executable.endswith(program)
@@ -49,16 +53,17 @@ def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_pat
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"resumed from {run / 'last.pt'} at step {step}" in done.stderr
     assert f"next: medssl evaluate '{run}'" in done.stderr
-    assert "Supervised: 40 of 40 steps, loss " in done.stderr
+    assert f"Supervised: {TINY['max_steps']} of {TINY['max_steps']} steps, loss " in done.stderr
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
 def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms, tmp_path, number):
+    overlay, _ = hanging_overlay(tmp_path, step=HANGS_AT)
     content = {
         "bundle": str(BUNDLE),
         "datasets": {"phantom": {"files": ["datasets/phantom.yaml"], "labeled": [2]}},
-        "methods": {"supervised": {"files": ["methods/supervised.yaml"]}},
+        "methods": {"supervised": {"files": ["methods/supervised.yaml", str(overlay)]}},
         "seeds": [1],
         "settings": {k: v for k, v in SETTINGS.items() if k not in ("bundle_root", "device", "labeled")},
     }
@@ -69,8 +74,8 @@ def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms
     with start_command([sys.executable, "-m", "medssl", *arguments]) as process:
         wait_for_file(process, run / "last.pt")
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
+        status, _, stderr = ended(process)
+    assert status == 128 + number
     assert "Traceback" not in stderr
     assert stderr.splitlines()[-1] == f"interrupted; go on with: {shlex.join(['medssl', *arguments])}"
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

@@ -6,14 +6,14 @@ import pytest
 
 from medssl.common import errors
 from medssl.common.errors import InputError, Interruption, end_early, signals_raise
-from tests.processes import start
+from tests.processes import ended, start
 
 WAIT = """
-import signal, sys
 from medssl.common.errors import install_exit_hook
+from tests.processes import hang
 install_exit_hook()
 print("on", flush=True)
-signal.pause()
+hang()
 """
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -23,8 +23,7 @@ def test_a_signal_ends_a_program_of_others_with_one_line(number, status):
     with start(WAIT) as process:
         assert process.stdout.readline() == "on\n"
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (status, "interrupted\n")
+        assert ended(process) == (status, "", "interrupted\n")
 
 
 def test_one_process_of_torchrun_tells_of_an_interruption():
@@ -33,8 +32,8 @@ def test_one_process_of_torchrun_tells_of_an_interruption():
         with start(WAIT, env={"RANK": rank}) as process:
             assert process.stdout.readline() == "on\n"
             process.send_signal(signal.SIGTERM)
-            stderr_of_rank[rank] = process.communicate(timeout=60)[1]
-            assert process.returncode == 143
+            status, _, stderr_of_rank[rank] = ended(process)
+            assert status == 143
     assert stderr_of_rank == {"0": "interrupted\n", "1": ""}
 
 
@@ -51,7 +50,7 @@ with signals_raise():
         print("recorded", error.signal_number)
 """
     with start(code) as process:
-        assert process.communicate(timeout=60) == ("recorded 2\n", "")
+        assert ended(process) == (0, "recorded 2\n", "")
 
 
 def test_a_later_signal_counts_again(monkeypatch):
@@ -72,7 +71,7 @@ with signals_raise():
 print("alive")
 """
     with start(code) as process:
-        assert process.communicate(timeout=60)[0] == "alive\n"
+        assert ended(process)[1] == "alive\n"
 
 
 def test_handlers_are_put_back_and_threads_set_none():

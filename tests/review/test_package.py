@@ -25,6 +25,7 @@ from medssl.review import PackageOptions, write_review_package
 from medssl.review.segments import segment_classes
 from medssl.review.voxel_maps import VOXEL_MAPS
 from medssl.review.worklist import REVIEWER
+from tests.processes import PATIENCE
 
 from ..data.dicom import itk_image, write_series
 from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
@@ -376,7 +377,9 @@ def test_the_page_sorts_in_a_browser(reviewed, tmp_path):
     page = tmp_path / "clicked.html"
     page.write_text(text.replace("</body>", click))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
-    printed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
+    printed = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=True
+    ).stdout
     order = re.search("<title>(.*?)</title>", printed).group(1).split("|")
     with (folder / "out" / "worklist.csv").open(encoding="utf-8") as file:
         volumes = {row["case"]: row["volume_ml left atrium"] for row in csv.DictReader(file)}

@@ -9,29 +9,31 @@ import torch
 
 from medssl.common.lock import is_held
 from medssl.common.run_folder import RunFolder
-from tests.processes import start
+from tests.processes import ended, start
 from tests.training import tiny
 
 # Trains until the step at which a test wants to send its signal, and waits for it there.
 TRAIN = """
-import sys, time
+import sys
 from ignite.engine import Events
 from medssl.common.errors import install_exit_hook
+from tests.processes import hang
 from tests.training import tiny
 
 def prepare(trainer):
     @trainer.on(Events.ITERATION_COMPLETED(once=6))
     def _wait(engine):
         print("on", flush=True)
-        time.sleep(120)
+        hang()
 
 install_exit_hook()
 tiny.train(sys.argv[1], prepare=prepare)
 """
 BEGIN = """
-import sys, time
+import sys
 from medssl.common.errors import install_exit_hook
 from medssl.training.runs import start_run
+from tests.processes import hang
 from tests.training.test_runs import RUN
 
 install_exit_hook()
@@ -40,21 +42,21 @@ ENDS
 """
 
 
-def ended(code, number, folder):
+def run_to_its_end(code, number, folder):
     """Exit status and errors of a program that says ``on`` and is signalled then."""
     with start(code, folder) as process:
         assert process.stdout.readline() == "on\n"
         if number is not None:
             process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
-    return process.returncode, stderr
+        status, _, stderr = ended(process)
+    return status, stderr
 
 
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
 def test_an_interrupted_training_says_so_lets_go_and_can_be_resumed(tmp_path, number, status):
-    code, stderr = ended(TRAIN, number, tmp_path)
+    code, stderr = run_to_its_end(TRAIN, number, tmp_path)
     assert code == status
     line = stderr.splitlines()[-1]
     assert line.startswith("interrupted at step 6; go on with: ")
@@ -84,7 +86,7 @@ def test_a_run_that_was_killed_is_read_as_interrupted_and_a_living_one_as_runnin
 @pytest.mark.parametrize(
     ("ends", "number", "status", "record"),
     [
-        ("print('on', flush=True); time.sleep(120)", signal.SIGTERM, 143, ("interrupted", "before training")),
+        ("print('on', flush=True); hang()", signal.SIGTERM, 143, ("interrupted", "before training")),
         (
             "print('on', flush=True); raise ValueError('no such scan')",
             None,
@@ -95,7 +97,7 @@ def test_a_run_that_was_killed_is_read_as_interrupted_and_a_living_one_as_runnin
     ids=["signal", "fault"],
 )
 def test_a_run_that_ends_before_its_training_is_not_left_running(tmp_path, ends, number, status, record):
-    code, _ = ended(BEGIN.replace("ENDS", ends), number, tmp_path)
+    code, _ = run_to_its_end(BEGIN.replace("ENDS", ends), number, tmp_path)
     assert code == status
     recorded = json.loads((tmp_path / "run.json").read_text())
     assert (recorded["status"], recorded["message"]) == record

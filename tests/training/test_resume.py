@@ -66,7 +66,6 @@ def killed(tmp_path_factory):
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=120,
     )
     assert json.loads(done.stdout) == [signal.SIGKILL] * len(KILLS)
     return folders
