@@ -94,6 +94,7 @@ def test_phantom_command_writes_a_data_set(tmp_path, capsys):
     assert sorted(p.name for p in (out / "images").iterdir()) == ["phantom_000.nii.gz", "phantom_001.nii.gz"]
 
 
+@pytest.mark.slow
 def test_closed_pipe_is_no_error():
     done = subprocess.run(
         f"{sys.executable} -m medssl info --json | head -c 1; exit ${{PIPESTATUS[0]}}",
@@ -110,6 +111,7 @@ def test_closed_pipe_is_no_error():
 PHANTOMS = ["--size", "40", "40", "32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "jobs"), [(signal.SIGINT, 130, "2"), (signal.SIGTERM, 143, "1")], ids=["int", "term"]
 )

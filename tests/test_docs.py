@@ -62,6 +62,7 @@ def place(command: str, folder: Path) -> list[str]:
     return shlex.split(command.replace("96 96 96", "32 32 16"))
 
 
+@pytest.mark.slow
 def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, capsys):
     write_phantoms(tmp_path / "DATA", cases=12, seed=1, size=(40, 40, 32))
     for number in (4, 5):
@@ -122,27 +123,20 @@ def test_files_that_a_document_names_exist(path):
         assert (ROOT / name).exists() or name.endswith("/NAME.yaml"), name
 
 
-@pytest.mark.parametrize(
-    ("option", "line"),
-    [
-        ("--method_name tcsegg", "error: method 'tcsegg': no such name; did you mean 'tcseg'?"),
-        ("--dataset_name phantoms", "error: dataset 'phantoms': no such name; did you mean 'phantom'?"),
-        ("--patch_size [50,48,32]", "error: patch size 50x48x32: DualDecoderVNet cannot take it;"),
-    ],
-)
-def test_bad_input_ends_the_bundle_with_one_line_and_status_2(tmp_path, option, line):
-    write_phantoms(tmp_path / "data", cases=9, seed=1, size=(40, 40, 32))
+@pytest.mark.slow
+def test_bad_input_ends_the_bundle_with_one_line_and_status_2(tmp_path):
+    write_phantoms(tmp_path / "data", cases=4, seed=1, size=(40, 40, 32))
     configs = "bundles/tcseg/configs"
     command = [
         *(sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"),
         *("--config_file", f"['{configs}/train.yaml','{configs}/datasets/phantom.yaml']"),
         *("--dataset_dir", str(tmp_path / "data"), "--run_dir", str(tmp_path / "run"), "--labeled", "1"),
-        *("--validation", "1", "--test", "1", *shlex.split(option)),
+        *("--validation", "1", "--test", "1", "--method_name", "tcsegg"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(line)
+    assert last == "error: method 'tcsegg': no such name; did you mean 'tcseg'?"
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -18,6 +18,7 @@ def loaded_after(code):
     return set(done.stdout.splitlines()[-1].split()) & set(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "libraries"),
     [

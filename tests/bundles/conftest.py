@@ -3,11 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import monai.bundle
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigWorkflow
 
+from medssl.common.errors import find_input_error
+from medssl.common.lock import INHERITED
 from medssl.data.preparing.phantom_set import write_phantoms
+from medssl.protocol.running import job
+from medssl.protocol.running.plan import PlannedRun
 from tests.places import ROOT
 
 BUNDLE = ROOT / "bundles" / "tcseg"
@@ -31,6 +37,19 @@ TINY: dict[str, Any] = {
 }
 
 
+CASE_COUNTS = ("labeled", "validation", "test")
+# What remains where a datalist says the counts, and where a protocol says which bundle, device and count.
+OWN_DATA = {name: value for name, value in TINY.items() if name not in CASE_COUNTS}
+PROTOCOL_SETTINGS = {
+    name: value for name, value in TINY.items() if name not in ("bundle_root", "device", "labeled")
+}
+
+
+def words_of(settings: dict[str, Any]) -> list[str]:
+    """Settings as a command line says them."""
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value).replace(" ", ""))]
+
+
 def workflow(files: list[str], kind: str = "train", **settings: Any) -> ConfigWorkflow:
     """A workflow of config files by name, with settings on top."""
     return ConfigWorkflow(
@@ -49,6 +68,33 @@ def run(files: list[str], kind: str = "train", **settings: Any) -> ConfigWorkflo
     flow.run()
     flow.finalize()
     return flow
+
+
+def refusal(files: list[str], kind: str = "train", **settings: Any) -> str:
+    """The one line with which a workflow refuses."""
+    with pytest.raises(RuntimeError) as caught:
+        run(files, kind, **settings)
+    error = find_input_error(caught.value)
+    assert error is not None, caught.value
+    assert "\n" not in str(error)
+    return str(error)
+
+
+@pytest.fixture
+def stages_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages of a protocol's runs run in this process, which has imported everything already."""
+
+    def run_stage(stage: job.Stage, planned: PlannedRun, lock: int, *_: Any) -> None:
+        options = stage.command[stage.command.index("run") + 1 :]
+        arguments = {
+            name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)
+        }
+        monkeypatch.setenv(INHERITED, str(lock))
+        monai.bundle.run(**arguments | {"config_file": yaml.safe_load(arguments["config_file"])})
+        monkeypatch.delenv(INHERITED)
+        assert stage.done()
+
+    monkeypatch.setattr(job, "_run_stage", run_stage)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from medssl.common.lock import is_held
-from tests.bundles.conftest import BUNDLE, CONFIGS, TINY
+from tests.bundles.conftest import BUNDLE, CONFIGS, PROTOCOL_SETTINGS, TINY, words_of
 from tests.bundles.hanging import hanging_overlay
 from tests.places import ROOT
 from tests.processes import ended, start_command, wait_for_file
@@ -25,8 +25,7 @@ def bundle_command(phantoms, run, *overlays):
     names = ("train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml")
     files = str([*(str(CONFIGS / name) for name in names), *map(str, overlays)])
     settings = {**SETTINGS, "dataset_dir": phantoms, "run_dir": run}
-    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *options]
+    return [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *words_of(settings)]
 
 
 def test_the_line_of_an_interrupted_bundle_run_goes_on_with_it(phantoms, tmp_path):
@@ -65,7 +64,7 @@ def test_an_interrupted_protocol_records_its_runs_and_says_how_to_go_on(phantoms
         "datasets": {"phantom": {"files": ["datasets/phantom.yaml"], "labeled": [2]}},
         "methods": {"supervised": {"files": ["methods/supervised.yaml", str(overlay)]}},
         "seeds": [1],
-        "settings": {k: v for k, v in SETTINGS.items() if k not in ("bundle_root", "device", "labeled")},
+        "settings": PROTOCOL_SETTINGS,
     }
     protocol = tmp_path / "tiny.yaml"
     protocol.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -2,27 +2,29 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 import yaml
 
 from medssl.cli import main
-from tests.bundles.conftest import BUNDLE, TINY
+from medssl.common.run_folder import RUN_FILES, SCORES
+from medssl.inference.checkpoints import load_checkpoint
+from tests.bundles.conftest import BUNDLE, PROTOCOL_SETTINGS, words_of
 from tests.places import ROOT
+from tests.processes import start_command, wait_for_file
 
-TABLES = ["cases_best.csv", "cases_last.csv", "cases_best_validation.csv", "cases_last_validation.csv"]
+TABLES = [name for name in SCORES if name.startswith("cases")]
+SUPERVISED = "phantom-supervised-labeled2-seed1"
 
 
 @pytest.fixture(scope="module")
 def protocol(tmp_path_factory):
     """Two settings and one seed."""
     path = tmp_path_factory.mktemp("protocol") / "tiny.yaml"
-    settings = {key: value for key, value in TINY.items() if key not in ("bundle_root", "device", "labeled")}
     content = {
         "bundle": str(BUNDLE),
         "datasets": {"phantom": {"files": ["datasets/phantom.yaml"], "labeled": [2]}},
@@ -34,7 +36,7 @@ def protocol(tmp_path_factory):
             },
         },
         "seeds": [1],
-        "settings": settings,
+        "settings": PROTOCOL_SETTINGS,
     }
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
@@ -57,6 +59,11 @@ def tables(run, names=TABLES):
     return [(run / name).read_bytes() for name in names]
 
 
+def copy_unscored(run, runs):
+    """A finished run of which only the scores on the test cases are left to be made."""
+    shutil.copytree(run, runs / run.name, ignore=shutil.ignore_patterns("cases_last.csv"))
+
+
 def test_every_run_leaves_a_complete_folder(finished):
     supervised, ours = (finished / f"phantom-{n}-labeled2-seed1" for n in ("supervised", "tcseg-w-o-u-v"))
     for run, setting, method in ((supervised, "supervised", "supervised"), (ours, "TCSeg w/o U(v)", "tcseg")):
@@ -65,8 +72,9 @@ def test_every_run_leaves_a_complete_folder(finished):
         assert len(record["test_fingerprint"]) == len(record["dataset_fingerprint"]) == 64
         assert record["cost"]["threads"] == 1
         assert record["cost"]["parameters"] >= record["cost"]["deployed_parameters"] > 0
-        for name in ("config.yaml", "best.pt", "last.pt", "log.jsonl", *TABLES):
-            assert (run / name).is_file(), name
+        # A supervised training has no pseudo-labels.
+        expected = {name for name in RUN_FILES if name != "pseudo_labels.csv" or method == "tcseg"}
+        assert {name for name in RUN_FILES if (run / name).is_file()} == expected
         for name, subset in (
             ("reliability_last.json", "test"),
             ("reliability_last_validation.json", "validation"),
@@ -78,9 +86,8 @@ def test_every_run_leaves_a_complete_folder(finished):
     assert yaml.safe_load((ours / "config.yaml").read_text())["method_options"]["use_uncertainty"] is False
     records = [json.loads((run / "run.json").read_text()) for run in (supervised, ours)]
     assert records[0]["test_fingerprint"] == records[1]["test_fingerprint"]
-    assert (
-        records[0]["dataset_fingerprint"] != records[1]["dataset_fingerprint"]
-    )  # one read no unlabelled scan
+    # One read no unlabelled scan.
+    assert records[0]["dataset_fingerprint"] != records[1]["dataset_fingerprint"]
 
 
 def test_finished_runs_are_skipped_and_the_plan_says_so(protocol, phantoms, finished, capsys):
@@ -104,18 +111,16 @@ def test_a_killed_run_resumed_on_ray_gives_the_same_numbers(protocol, phantoms, 
     pytest.importorskip("ray", reason="Ray is not installed (extra: cluster)")
     name = "phantom-tcseg-w-o-u-v-labeled2-seed1"
     command = line(protocol, phantoms, tmp_path, "--only", name)
-    process = subprocess.Popen([sys.executable, "-m", "medssl", *command], cwd=ROOT, stdout=subprocess.PIPE)
-    for _ in range(1200):
-        if (tmp_path / name / "last.pt").exists():
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)  # its training lives on, and holds the folder
+    process = start_command([sys.executable, "-m", "medssl", *command])
+    wait_for_file(process, tmp_path / name / "last.pt")
+    process.kill()  # its training lives on, and holds the folder
     process.communicate()
+    copy_unscored(finished / SUPERVISED, tmp_path)
     assert main(line(protocol, phantoms, tmp_path, "--ray", "--jobs", "2")) == 0
-    for run in (name, "phantom-supervised-labeled2-seed1"):
+    for run in (name, SUPERVISED):
         assert tables(tmp_path / run) == tables(finished / run)
-        weights = [torch.load(f / run / "last.pt", weights_only=True)["method"] for f in (tmp_path, finished)]
-        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    weights = [load_checkpoint(runs / name / "last.pt")["method"] for runs in (tmp_path, finished)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(protocol, phantoms, finished, 
     assert sorted(finished.rglob("*")) == before
 
 
-def test_a_failing_run_is_named_and_does_not_stop_the_others(protocol, phantoms, tmp_path, capsys):
+def test_a_failing_run_is_named_and_does_not_stop_the_others(protocol, phantoms, finished, tmp_path, capsys):
     content = yaml.safe_load(protocol.read_text())
     content["methods"] = {
         # What no look ahead can find: the loss is no number after the first step.
@@ -150,29 +155,22 @@ def test_a_failing_run_is_named_and_does_not_stop_the_others(protocol, phantoms,
     }
     broken = tmp_path / "broken.yaml"
     broken.write_text(yaml.safe_dump(content), encoding="utf-8")
-    options = ("--set", "max_steps=2", "--attempts", "1")
-    assert main(line(broken, phantoms, tmp_path / "runs", *options)) == 1
+    copy_unscored(finished / SUPERVISED, tmp_path / "runs")
+    assert main(line(broken, phantoms, tmp_path / "runs", "--attempts", "1")) == 1
     output = capsys.readouterr().out
     assert "1 of 2 runs finished" in output
     failed = "failed: phantom-broken-labeled2-seed1: training: NonFiniteLossError: non-finite loss at step 1"
     assert failed in output
-    assert (tmp_path / "runs/phantom-supervised-labeled2-seed1/cases_last.csv").is_file()
+    assert (tmp_path / "runs" / SUPERVISED / "cases_last.csv").is_file()
 
 
 def test_the_plain_script_makes_the_same_runs(phantoms, finished, tmp_path):
-    options = {**TINY, "max_steps": 4}
-    for key in ("bundle_root", "device", "labeled"):
-        options.pop(key)
-    option_words = [
-        part for key, value in options.items() for part in (f"--{key}", str(value).replace(" ", ""))
-    ]
+    option_words = words_of(PROTOCOL_SETTINGS)
     arguments = ["phantom", str(phantoms), "2", "supervised", str(tmp_path), *option_words]
     variables = {"PYTHON": sys.executable, "SLURM_ARRAY_TASK_ID": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         ["bash", "scripts/multi_seed.sh", *arguments],
         cwd=ROOT, env={**os.environ, **variables}, check=True, capture_output=True,
     )  # fmt: skip
-    by_script = tmp_path / "phantom-supervised-labeled2-seed1"
-    by_protocol = finished / "phantom-supervised-labeled2-seed1"
-    assert tables(by_script, TABLES[:2]) == tables(by_protocol, TABLES[:2])
+    assert tables(tmp_path / SUPERVISED, TABLES[:2]) == tables(finished / SUPERVISED, TABLES[:2])
     assert not (tmp_path / "phantom-supervised-labeled2-seed2").exists()

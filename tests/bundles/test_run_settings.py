@@ -11,12 +11,12 @@ import torch
 import yaml
 
 from medssl.cli import main
-from medssl.common.errors import InputError, find_input_error
+from medssl.common.errors import InputError
 from medssl.common.lock import hold
 from medssl.data import build_datalist
 from medssl.inference.deployment import load_deployment
 
-from .conftest import BUNDLE, CONFIGS, ROOT, TINY, run, workflow
+from .conftest import BUNDLE, CONFIGS, ROOT, TINY, refusal, run, workflow
 
 TRAIN = ["train.yaml", "datasets/phantom.yaml", "methods/tcseg.yaml"]
 
@@ -29,16 +29,6 @@ def moved(trained, tmp_path):
         trained, folder, ignore=shutil.ignore_patterns("cases_*", "reliability_*", "robustness_*")
     )
     return folder
-
-
-def refusal(files, kind="train", **settings):
-    """The one line with which a workflow refuses."""
-    with pytest.raises(RuntimeError) as caught:
-        run(files, kind, **settings)
-    error = find_input_error(caught.value)
-    assert error is not None, caught.value
-    assert "\n" not in str(error)
-    return str(error)
 
 
 def scores(folder, name="last"):
@@ -159,11 +149,26 @@ def test_a_run_in_training_is_not_scored(moved, phantoms):
         ("train::trainer::max_epoch", "train::trainer::max_epochs"),
         ("train::handler", "train::handlers"),
         ("validate::evaluator::device_", "validate::evaluator::device"),
+        ("sed", "seed"),
     ],
 )
 def test_a_misspelt_option_of_a_training_is_refused_with_the_nearest(phantoms, tmp_path, option, near):
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run"), option: 3}
     assert refusal(TRAIN, **settings) == f"option {option!r}: no such name; did you mean {near!r}?"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"method_name": "tcsegg"}, "method 'tcsegg': no such name; did you mean 'tcseg'?"),
+        ({"dataset_name": "phantoms"}, "dataset 'phantoms': no such name; did you mean 'phantom'?"),
+        ({"patch_size": [50, 48, 32]}, "patch size 50x48x32: DualDecoderVNet cannot take it;"),
+    ],
+)
+def test_a_setting_that_no_training_can_use_is_refused_before_the_run(phantoms, tmp_path, change, fault):
+    settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run"), **change}
+    assert refusal(["train.yaml", "datasets/phantom.yaml"], **settings).startswith(fault)
     assert not (tmp_path / "run").exists()
 
 
@@ -256,13 +261,12 @@ def test_the_command_line_ends_with_one_line_and_status_2(moved):
         "--run_dir",
         str(moved),
     ]
-    for option, fault in (("--seed", "seed is 1 there and 2 here"), ("--sed", "did you mean 'seed'")):
-        done = subprocess.run([*command, option, "2"], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith("error: ")
-        assert fault in last
+    done = subprocess.run([*command, "--seed", "2"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "seed is 1 there and 2 here" in last
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "ERROR" not in done.stderr

@@ -13,6 +13,7 @@ from medssl.cli import main
 from medssl.data import build_datalist
 from medssl.data.checks.findings import CODES
 from medssl.data.preparing.phantom_set import write_phantoms
+from tests.bundles.conftest import OWN_DATA, refusal
 from tests.data.checks.damage import Folder, damaged_folder
 from tests.places import ROOT
 
@@ -75,6 +76,7 @@ def test_json_holds_findings_statistics_and_cases(sound, capsys):
     assert "size" not in by_case["broken"]
 
 
+@pytest.mark.slow
 def test_every_damage_ends_in_a_table_and_pictures(sound, tmp_path, capsys):
     folder, expected = damaged_folder(tmp_path / "damaged" / "set")
     report = tmp_path / "report"
@@ -139,6 +141,7 @@ def test_datalist_that_cannot_be_read_gives_one_line_and_status_2(tmp_path, caps
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_command_line_says_findings_alone_whatever_the_terminal_can_show(sound):
     image, _ = sound.add("Größe")
     image.write_bytes(b"")
@@ -186,19 +189,9 @@ def test_training_refuses_an_error_with_the_words_of_the_check(tmp_path, capsys,
     datalist.write_text(json.dumps(build_datalist(data, dataset="phantom", labeled=1, validation=1)))
     assert main(["check", str(datalist), "--classes", "2", "--json"]) == 1
     refused = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["code"] == code]
-    configs = "bundles/tcseg/configs"
-    command = [
-        *(sys.executable, "-m", "monai.bundle", "run", "--bundle_root", "bundles/tcseg"),
-        *("--config_file", f"['{configs}/train.yaml','{configs}/datasets/phantom.yaml']"),
-        *("--datalist_file", str(datalist), "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run")),
-        *("--width", "2", "--patch_size", "[32,32,16]", "--cache_workers", "0"),
-        *("--max_steps", "2", "--steps_per_epoch", "2"),
-        *("--device", "cpu"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 2
-    last_line = done.stderr.strip().splitlines()[-1]
-    assert last_line in [f"error: {f['where']}: {f['fault']}; {f['remedy']}" for f in refused]
+    places = {"datalist_file": str(datalist), "dataset_dir": str(data), "run_dir": str(tmp_path / "run")}
+    message = refusal(["train.yaml", "datasets/phantom.yaml"], **OWN_DATA | places)
+    assert message in [f"{f['where']}: {f['fault']}; {f['remedy']}" for f in refused]
 
 
 def test_guide_lists_every_code_with_its_severity():

@@ -64,6 +64,7 @@ def convolution_errors(network, images):
     return errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: "x".join(map(str, patch)))
 def test_bf16_gradients_of_the_network_are_those_of_float32(patch, layout):
@@ -106,6 +107,7 @@ def test_other_precisions_are_those_of_torch(precision):
         torch.testing.assert_close(layer(image), expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_covered():
     layer = nn.Conv3d(16, 16, 3, padding=1)
     image = torch.randn(1, 16, 2, 4, 4)

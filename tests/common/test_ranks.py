@@ -17,6 +17,8 @@ from tests.training.test_resume import assert_same
 from tests.training.test_runs import RUN
 from tests.training.test_trainer import Plain, batches, loop, make
 
+pytestmark = pytest.mark.slow
+
 
 def _refused(folder):
     try:

@@ -100,6 +100,7 @@ def test_faults_are_one_line(items, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.real("data/camvid")
 def test_street_scenes():
     images = sorted((CAMVID / "images/val").iterdir())[:4]

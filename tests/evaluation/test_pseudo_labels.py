@@ -1,6 +1,7 @@
 import csv
 import logging
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -83,10 +84,10 @@ def test_rows_are_what_the_selections_say(tmp_path):
     own = [torch.cat([batch.selections[name].labels for batch in batches]) for name in ("one", "two")]
     masks = [torch.cat([batch.selections[name].mask for batch in batches]) for name in ("one", "two")]
     expected = selection_quality(torch.cat(own), torch.cat(masks), torch.cat([truth, truth]))
-    for column in ("tpr", "fpr", "ppv", "npv", "coverage"):
-        value = getattr(expected, column)
+    shares = asdict(expected)
+    assert int(table[0]["voxels"]) == shares.pop("pixels") == 2 * truth.numel()
+    for column, value in shares.items():
         assert table[0][column] == ("" if math.isnan(value) else str(round(value, 6)))
-    assert int(table[0]["voxels"]) == 2 * truth.numel()
     right = torch.cat(own) == torch.cat([truth, truth])
     assert float(table[0]["ppv_all"]) == pytest.approx(float(right.float().mean()), abs=1e-6)
     assert (table[0]["npv_all"], table[0]["recall_all"]) == ("", "")

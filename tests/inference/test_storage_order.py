@@ -11,6 +11,7 @@ from medssl.data import LoadCased, preprocessing
 from medssl.inference.deployable import deployable
 from medssl.inference.predictor import Predictor
 from medssl.networks import DualDecoderVNet
+from medssl.review.voxel_maps import VOXEL_MAPS
 from tests.data.dicom import itk_image, write_multi_frame, write_series
 from tests.data.storage import ORDERS, restored, stored, stored_affine
 from tests.review.scans import affine, body
@@ -51,8 +52,11 @@ def transform(orientation="RAS", spacing=(1.2, 1.0, 1.4)):
 
 def maps_of(prediction, order):
     """All maps in the order of the scan."""
-    names = ("labels", "confidence", "uncertainty", "disagreement")
-    maps = {name: restored(getattr(prediction, name), order) for name in names}
+    maps = {
+        kind.name: restored(kind.values(prediction), order)
+        for kind in VOXEL_MAPS
+        if kind.name != "probability"
+    }
     return maps | {k: restored(values, order) for k, values in enumerate(prediction.probabilities)}
 
 
@@ -64,12 +68,13 @@ def predicted(folder, values, affine, order, steps, predictor):
     return maps_of(prediction, order), prediction.soft_overlap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [None, (1.2, 1.0, 1.4)])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_all_48_storage_orders_give_the_same_voxels_in_world_space(tmp_path, name, spacing):
     values, predictor, steps = body(SHAPE, SPACING), make_predictor(), transform(spacing=spacing)
     first, overlap = predicted(tmp_path, values, GEOMETRIES[name], ORDERS[0], steps, predictor)
-    assert len(np.unique(first["labels"])) == 3  # there is something to differ
+    assert len(np.unique(first["segmentation"])) == 3  # there is something to differ
     for order in ORDERS[1:]:
         maps, other = predicted(tmp_path, values, GEOMETRIES[name], order, steps, predictor)
         for key, array in first.items():
@@ -80,7 +85,7 @@ def test_all_48_storage_orders_give_the_same_voxels_in_world_space(tmp_path, nam
 def test_without_an_orientation_the_storage_order_counts(tmp_path):
     values, predictor, steps = body(SHAPE, SPACING), make_predictor(), transform(orientation=None)
     label_maps = [
-        predicted(tmp_path, values, GEOMETRIES["upright"], order, steps, predictor)[0]["labels"]
+        predicted(tmp_path, values, GEOMETRIES["upright"], order, steps, predictor)[0]["segmentation"]
         for order in (ORDERS[0], ORDERS[-1])
     ]
     assert not np.array_equal(*label_maps)
@@ -126,7 +131,7 @@ def test_a_dicom_series_is_predicted_alike_as_files_and_as_frames(tmp_path):
         for name in ("series", "frames", "scan.nii.gz")
     )
     first = maps_of(series, ORDERS[0])
-    assert len(np.unique(first["labels"])) == 3
+    assert len(np.unique(first["segmentation"])) == 3
     for other in (frames, nifti):
         for key, array in maps_of(other, ORDERS[0]).items():
             np.testing.assert_array_equal(array, first[key])

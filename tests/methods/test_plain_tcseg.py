@@ -15,6 +15,8 @@ from .conftest import make_batch
 sys.path.insert(0, str(ROOT / "scripts"))
 from plain_tcseg import plain_step, plain_teacher_update
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("step", [2, 3])
 def test_step_equals_the_plain_one_in_loss_gradients_and_teacher(step):

@@ -24,6 +24,7 @@ def test_loss_is_the_mean_of_its_parts(batch):
     torch.testing.assert_close(parts["loss"].detach(), (parts["cross_entropy"] + parts["dice"]) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_tiny_model_overfits_a_tiny_batch(classes):
     batch = make_batch(classes=classes)

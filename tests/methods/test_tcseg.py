@@ -15,6 +15,7 @@ from .conftest import make_batch
 from .two_decoders import TwoDecoders
 
 PRESETS = ["reference", "paper"]
+LOSS_OF_SPACE = {"probability": "pseudo", "feature": "calibration", "image": "mixing"}
 AT_FULL_WEIGHT = {"ramp": SigmoidRamp(1.0, 0), "warmup": 0}
 
 
@@ -40,12 +41,13 @@ def trained(preset, **options):
     return method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_unlabeled_loss_is_positive_reaches_the_student_and_never_the_teacher(preset, batch):
     method = trained(preset, tau=0.5, **AT_FULL_WEIGHT)
     torch.manual_seed(1)
     parts = method.training_step(batch, 1)
-    for name in ("pseudo", "calibration", "mixing"):
+    for name in LOSS_OF_SPACE.values():
         assert parts[name] > 0, name
     assert parts["positive"] > 0
     method.network.zero_grad()
@@ -67,13 +69,12 @@ def test_unlabeled_loss_is_positive_reaches_the_student_and_never_the_teacher(pr
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("space", ["probability", "feature", "image"])
-def test_each_space_alone_sends_gradient_to_both_decoders(preset, space, batch):
+@pytest.mark.parametrize(("space", "name"), LOSS_OF_SPACE.items())
+def test_each_space_alone_sends_gradient_to_both_decoders(preset, space, name, batch):
     method = trained(preset, tau=0.5, spaces=(space,), **AT_FULL_WEIGHT)
-    name = {"probability": "pseudo", "feature": "calibration", "image": "mixing"}[space]
     parts = method.training_step(batch, 1)
     assert parts[name] > 0
-    assert all(parts[other] == 0 for other in {"pseudo", "calibration", "mixing"} - {name})
+    assert all(parts[other] == 0 for other in {*LOSS_OF_SPACE.values()} - {name})
     grads = torch.autograd.grad(parts["loss"], list(method.network.parameters()), allow_unused=True)
     names = [n for n, _ in method.network.named_parameters()]
     reached = {n.split(".")[0] for n, g in zip(names, grads, strict=True) if g is not None and g.any()}
@@ -184,6 +185,7 @@ def test_poisoned_hidden_labels_change_nothing(batch):
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_tiny_model_overfits_a_tiny_batch(preset, classes):
@@ -206,6 +208,7 @@ def test_a_tiny_model_overfits_a_tiny_batch(preset, classes):
     assert (predicted == batch.labels).float().mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_unlabeled_loss_falls_on_a_fixed_batch(preset, batch):
     method = trained(preset, tau=0.5, **AT_FULL_WEIGHT)

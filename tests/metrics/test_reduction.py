@@ -1,5 +1,6 @@
 """Sums of two processes are those of one that saw all images."""
 
+import pytest
 import torch
 from torch import distributed, multiprocessing
 
@@ -19,6 +20,7 @@ def _work(number, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_processes_add_up(tmp_path):
     images = [random_images(seed, ignored=0.2) for seed in (0, 1)]
     torch.save(images, tmp_path / "images.pt")

@@ -118,6 +118,7 @@ def test_the_path_of_an_adapted_network_is_traced(name):
     torch.testing.assert_close(traced(images), path(images))
 
 
+@pytest.mark.slow
 def test_compiling_reaches_both_paths():
     network = VNet(width=1).eval()
     keys, images = list(network.state_dict()), torch.randn(1, 1, 16, 16, 16)

@@ -131,6 +131,7 @@ def test_an_hdf5_scan_gets_the_affine_of_its_spacing(tmp_path):
     np.testing.assert_array_equal(np.asarray(written.dataobj) > 0, values > THRESHOLD)
 
 
+@pytest.mark.slow
 def test_a_dicom_series_gets_a_dicom_segmentation_that_refers_to_it(tmp_path):
     highdicom = pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
     pydicom = pytest.importorskip("pydicom")
@@ -365,6 +366,7 @@ def test_the_first_transform_loads_and_the_rest_sees_its_result(tmp_path):
     np.testing.assert_array_equal(predicted, values > values.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_the_page_sorts_in_a_browser(reviewed, tmp_path):
     folder, _, _ = reviewed

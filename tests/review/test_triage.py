@@ -53,6 +53,7 @@ def test_degenerate_lists_have_no_correlation(error):
         measure_triage([], [])
 
 
+@pytest.mark.slow
 def test_a_review_folder_is_scored_against_references(tmp_path):
     (tmp_path / "labels").mkdir()
     items = []

@@ -58,6 +58,7 @@ def test_nrrd_keeps_voxels_and_geometry_and_255_becomes_1(tmp_path):
     assert [item["case"] for item in datalist["test"]] == [CASES[2]]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes_as_one(tmp_path, monkeypatch, capsys):
     challenge(tmp_path / "source")
     bad = tmp_path / "source" / "bad" / "lgemri.nrrd"

@@ -12,6 +12,8 @@ from medssl.common.run_folder import RunFolder
 from tests.processes import ended, start
 from tests.training import tiny
 
+pytestmark = pytest.mark.slow
+
 # Trains until the step at which a test wants to send its signal, and waits for it there.
 TRAIN = """
 import sys

@@ -3,6 +3,7 @@
 import torch
 from ignite.engine import Engine
 
+from medssl.evaluation.image_robustness import NATURAL_MEASURES
 from medssl.metrics import ReliabilityMetrics
 from medssl.training.validation_reliability import ValidationReliability
 
@@ -21,5 +22,5 @@ def test_a_validation_reports_what_the_metrics_say_of_all_its_cases():
     for _ in range(2):  # a second validation begins anew
         validator.run(cases)
     reported = validator.state.metrics
-    for name in ("miou", "ece", "p_acc_cer", "p_unc_inacc", "rss"):
+    for name in NATURAL_MEASURES:
         assert reported[f"val_{name}"] == expected.compute()[name]

@@ -36,6 +36,7 @@ def test_label_is_one_body_of_a_plausible_size(case):
     assert phantom.image.min() >= 0
 
 
+@pytest.mark.slow
 def test_intensity_alone_does_not_find_the_label():
     """Other blood has nearly the same intensity: the best threshold of each case is far from right."""
     scores = []
@@ -73,6 +74,7 @@ def test_affine_is_oblique_and_read_alike_by_nibabel_and_simpleitk(tmp_path):
     np.testing.assert_allclose(corner, (image.affine @ [5, 6, 7, 1])[:3], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_larger_set_begins_with_the_smaller_one_whatever_the_processes(tmp_path):
     write_phantoms(tmp_path / "a", cases=2, seed=5, size=SMALL)
     write_phantoms(tmp_path / "b", cases=3, seed=5, size=SMALL, jobs=2)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
+from medssl.common.bundles import find_bundle
 from medssl.common.errors import InputError
 from medssl.data import LoadCased, add_reference_boxes, load_datalist
 from medssl.data.reading.label_map import parse_label_map
@@ -86,7 +87,7 @@ def test_every_loader_of_the_bundle_takes_the_map():
 
 
 @pytest.mark.parametrize(("override", "expected"), [(None, {4: 3}), ({"2": 1}, {2: 1}), ("$None", {})])
-@pytest.mark.parametrize("overlay", ["custom", "phantom", "la", "brats2019"])
+@pytest.mark.parametrize("overlay", find_bundle("tcseg").overlays("datasets"))
 def test_bundle_takes_the_map_of_the_datalist_or_of_the_command_line(tmp_path, overlay, override, expected):
     path = tmp_path / "d.json"
     lists = {"training": [{"image": "a.nii", "label": "b.nii"}], "unlabeled": ["c.nii"]}

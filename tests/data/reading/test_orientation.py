@@ -34,6 +34,7 @@ def steps():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_storage_order_gives_the_network_the_same_bits(tmp_path, name):
     values = body(SHAPE, SPACING)

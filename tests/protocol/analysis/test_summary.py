@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medssl.metrics.table import SCORE_COLUMNS, find_metric
 from medssl.protocol.analysis.summary import best_last_gaps, run_values, summarize
 from tests.protocol.printed_tables import long, shuffled
 
@@ -37,7 +38,7 @@ def test_summary_by_hand():
         assert summary[name] == pytest.approx(value, abs=1e-12), name
 
 
-@pytest.mark.parametrize("metric", ["hausdorff95", "asd", "assd", "ece", "brier", "nll"])
+@pytest.mark.parametrize("metric", [name for name in SCORE_COLUMNS if find_metric(name).lower_is_better])
 def test_the_best_run_has_the_smallest_distance_or_error(metric):
     summary = row(summarize(long({"a": [[3.0], [5.0]]}, metric=metric)))
     assert (summary["best_run"], summary["worst_run"], summary["maximum"]) == (3.0, 5.0, 5.0)

@@ -18,6 +18,8 @@ from medssl.protocol.report.rows import TABLES
 from medssl.protocol.report.text_tables import markdown
 from tests.protocol.folders import write_run
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("supervised", "TCSeg", "TCSeg w/o U(v)")
 CASES = (0.71, 0.64, 0.8, 0.77, 0.69, 0.74, 0.6)
 

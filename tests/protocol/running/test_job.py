@@ -225,6 +225,7 @@ with signals_raise():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "in_background", "status"),
     [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGTERM, True, 143)],
