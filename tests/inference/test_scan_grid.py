@@ -97,16 +97,13 @@ def test_beyond_a_crop_lies_what_was_said_to(monkeypatch):
     torch.testing.assert_close(restored, expected, atol=0, rtol=0)
 
 
-def test_up_to_half_a_voxel_beyond_the_grid_the_nearest_value_counts():
+@pytest.mark.parametrize(
+    ("first", "expected"), [(0, [1, 1.25, 1.5, 1.75, 2, 2, 2, 9]), (-0.75, [9, 1, 1, 1, 1.25])]
+)
+def test_up_to_half_a_voxel_beyond_the_grid_the_nearest_value_counts(first, expected):
     values = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
     fine = np.diag([0.25, 1, 1, 1])  # scan voxels of a quarter of the network's, from its first centre on
-    restored = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=(8, 1, 1), outside=(9,))
-    assert restored.flatten().tolist() == [1, 1.25, 1.5, 1.75, 2, 2, 2, 9]
-
-
-def test_half_a_voxel_counts_before_the_grid_as_well():
-    values = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
-    fine = np.diag([0.25, 1, 1, 1])
-    fine[0, 3] = -0.75
-    restored = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=(5, 1, 1), outside=(9,))
-    assert restored.flatten().tolist() == [9, 1, 1, 1, 1.25]
+    fine[0, 3] = first
+    shape = (len(expected), 1, 1)
+    restored = whole(values, network_affine=np.eye(4), scan_affine=fine, shape=shape, outside=(9,))
+    assert restored.flatten().tolist() == expected

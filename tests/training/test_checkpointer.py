@@ -36,27 +36,16 @@ def test_best_is_the_epoch_of_the_highest_metric(tmp_path):
     assert trainer.state.best_metric == 0.7
 
 
-def test_after_a_resume_a_worse_epoch_does_not_become_best(tmp_path):
-    dice = [0.9, 0.3, 0.4, 0.5]
+@pytest.mark.parametrize(("dice", "best"), [([0.9, 0.3, 0.4, 0.5], 1), ([0.9, 0.3, 0.95], 3)])
+def test_after_a_resume_the_best_of_all_epochs_counts(tmp_path, dice, best):
     trainer, _ = make(tmp_path, dice)
     stop_after(trainer, 2)
     trainer.run()
     resumed, checkpointer = make(tmp_path, dice)
     restore(checkpointer.last, trainer=resumed)
     resumed.run()
-    assert epoch_of(checkpointer.best) == 1
-    assert load_checkpoint(checkpointer.last)["best"] == {"metric": 0.9, "epoch": 1}
-
-
-def test_after_a_resume_a_better_epoch_becomes_best(tmp_path):
-    dice = [0.9, 0.3, 0.95]
-    trainer, _ = make(tmp_path, dice)
-    stop_after(trainer, 2)
-    trainer.run()
-    resumed, checkpointer = make(tmp_path, dice)
-    restore(checkpointer.last, trainer=resumed)
-    resumed.run()
-    assert epoch_of(checkpointer.best) == 3
+    assert epoch_of(checkpointer.best) == best
+    assert load_checkpoint(checkpointer.last)["best"] == {"metric": max(dice), "epoch": best}
 
 
 def test_a_metric_below_zero_can_be_the_first_best(tmp_path):
