@@ -4,6 +4,7 @@ from medssl.evaluation.case_metrics import CaseMetrics
 from medssl.evaluation.pseudo_labels import PseudoLabelQuality
 from medssl.evaluation.scans import evaluate_run
 from medssl.evaluation.trained import (
+    packages_of_run,
     require_trained_settings,
     require_trained_split,
     scoring_loader,
@@ -13,6 +14,7 @@ __all__ = [
     "CaseMetrics",
     "PseudoLabelQuality",
     "evaluate_run",
+    "packages_of_run",
     "require_trained_settings",
     "require_trained_split",
     "scoring_loader",

@@ -1,7 +1,7 @@
 """What follows a training takes its settings from the run's folder, and refuses others."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,28 @@ def require_trained_split(run_dir: str | Path, split_sha256: str) -> None:
             f"was trained with another split ({trained[:12]} there, {split_sha256[:12]} here)",
             "give the data, or the datalist, of its training",
         )
+
+
+def packages_of_run(run_dir: str | Path) -> list[str]:
+    """Packages of whatever classes a run's configuration names, such as a network of the user's own.
+
+    The configuration is code, and whoever scores the run has it evaluated; so the run's checkpoints may name
+    these packages, too. A checkpoint alone is trusted with none (:func:`~medssl.inference.load_deployment`).
+    """
+    return sorted(
+        {name.split(".")[0] for name in _targets(RunFolder(Path(run_dir)).settings()) if "." in name}
+    )
+
+
+def _targets(config: Any) -> Iterator[str]:
+    """Names of the classes and functions of a configuration, unevaluated."""
+    if isinstance(config, Mapping):
+        if isinstance(config.get("_target_"), str):
+            yield config["_target_"]
+        config = list(config.values())
+    if isinstance(config, list):
+        for entry in config:
+            yield from _targets(entry)
 
 
 def scoring_loader(

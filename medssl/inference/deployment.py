@@ -146,7 +146,7 @@ def load_deployment(
 
     Args:
         checkpoints: one, or the members of an ensemble.
-        allow: packages, beside medssl's and MONAI's networks, whose classes a checkpoint may name.
+        allow: packages, or the one, beside medssl's and MONAI's networks, whose classes a checkpoint may name.
         label_map: of labels that the preprocessing is to load.
 
     Raises:
@@ -154,6 +154,7 @@ def load_deployment(
             :func:`~medssl.inference.description.read_description` and
             :func:`~medssl.inference.description.build_network` raise.
     """
+    allow = [allow] if isinstance(allow, str) else allow  # as a bundle's command line gives it
     paths = tuple(map(Path, checkpoints))
     descriptions = [read_description(path, load_checkpoint(path)["meta"]) for path in paths]
     first = descriptions[0]

@@ -89,6 +89,37 @@ def test_a_network_is_named_once_and_everything_works(name, phantoms, tmp_path):
         )
 
 
+OWN = """
+from torch import nn
+
+class Plain(nn.Conv3d):
+    def __init__(self, channels, classes):
+        super().__init__(channels, classes, 3, padding=1)
+"""
+
+
+def test_a_network_of_ones_own_is_scored_with_its_run_and_predicts_where_one_says_so(
+    phantoms, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "plain_network.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = {"_target_": "plain_network.Plain", "channels": "@in_channels", "classes": "@num_classes"}
+    overlay, folder = tmp_path / "plain.yaml", tmp_path / "run"
+    overlay.write_text(
+        yaml.safe_dump({"network_def": {"_target_": "medssl.networks.Adapted", "network": network}})
+    )
+    files = ["train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml", str(overlay)]
+    run(files, **{**TINY, "max_steps": 2, "test": 1}, dataset_dir=str(phantoms), run_dir=str(folder))
+    assert main(["evaluate", str(folder)]) == 0
+    assert (folder / "cases_last.csv").is_file()
+
+    predict_one = ["predict", str(folder), str(phantoms / "images" / "phantom_000.nii.gz")]
+    assert main([*predict_one, str(tmp_path / "refused"), "--device", "cpu"]) == 2
+    assert "if you trust it, add --allow plain_network" in capsys.readouterr().err
+    allowed = [*predict_one, str(tmp_path / "out"), "--device", "cpu", "--allow", "plain_network"]
+    assert main(allowed) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [

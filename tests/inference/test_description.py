@@ -151,7 +151,7 @@ def test_networks_and_transforms_of_ones_own_are_imported_where_one_says_so(tmp_
     with pytest.raises(InputError, match="if you trust it, add --allow homemade"):
         load_deployment([path])
     assert not (tmp_path / "homemade.py.ran").exists()
-    deployment = load_deployment([path], allow=["homemade"])
+    deployment = load_deployment([path], allow="homemade")
     assert type(deployment.networks[0]).__name__ == "Mine"
     assert type(deployment.transform.transforms[-1]).__name__ == "Halved"
 
