@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from medssl.cli import main
+from medssl.common.run_folder import RUN_FILES
 from medssl.data.preparing.phantom_set import write_phantoms
 from tests.places import ROOT
 
@@ -37,7 +38,7 @@ def commands_of(text: str) -> list[str]:
 
 
 def place(command: str, folder: Path) -> list[str]:
-    """The command with its capital names, and d.json, as files of a folder; one small run of a protocol."""
+    """Put paths in a folder for capital names and d.json, and make trainings and protocols small."""
     if "protocol run" in command:
         command += TINY_PROTOCOL
     if command.startswith("medssl train"):
@@ -85,9 +86,9 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
         arguments = [sys.executable, *arguments[1:], *shlex.split(tiny)]
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr[-2000:]
-    run = {p.name for p in (tmp_path / "RUN").iterdir()}
-    assert {"best.pt", "last.pt", "run.json", "config.yaml", "log.jsonl"} <= run
-    assert {"cases_best.csv", "cases_last.csv"} <= run
+    # Scored on the test cases alone; hidden labels, with which pseudo-labels could be judged, are not there.
+    files = {name for name in RUN_FILES if "validation" not in name and name != "pseudo_labels.csv"}
+    assert files <= {path.name for path in (tmp_path / "RUN").iterdir()}
     assert len(list((tmp_path / "REVIEW").glob("*_seg.nii.gz"))) == 12
     assert (tmp_path / "REVIEW" / "triage.csv").is_file()
     assert (tmp_path / "COMPARISON" / "index.html").is_file()

@@ -1,5 +1,7 @@
 """A tiny phantom set, and the bundle's configs run inside this process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +82,23 @@ def refusal(files: list[str], kind: str = "train", **settings: Any) -> str:
     return str(error)
 
 
-@pytest.fixture
-def stages_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def stages_run_here() -> Iterator[None]:
     """The stages of a protocol's runs run in this process, which has imported everything already."""
+    with pytest.MonkeyPatch.context() as patch:
 
-    def run_stage(stage: job.Stage, planned: PlannedRun, lock: int, *_: Any) -> None:
-        options = stage.command[stage.command.index("run") + 1 :]
-        arguments = {
-            name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)
-        }
-        monkeypatch.setenv(INHERITED, str(lock))
-        monai.bundle.run(**arguments | {"config_file": yaml.safe_load(arguments["config_file"])})
-        monkeypatch.delenv(INHERITED)
-        assert stage.done()
+        def run_stage(stage: job.Stage, planned: PlannedRun, lock: int, *_: Any) -> None:
+            options = stage.command[stage.command.index("run") + 1 :]
+            arguments = dict(
+                zip((name.removeprefix("--") for name in options[::2]), options[1::2], strict=True)
+            )
+            patch.setenv(INHERITED, str(lock))
+            monai.bundle.run(**arguments | {"config_file": yaml.safe_load(arguments["config_file"])})
+            patch.delenv(INHERITED)
+            assert stage.done()
 
-    monkeypatch.setattr(job, "_run_stage", run_stage)
+        patch.setattr(job, "_run_stage", run_stage)
+        yield
 
 
 @pytest.fixture(scope="session")

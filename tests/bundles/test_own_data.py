@@ -13,7 +13,7 @@ import yaml
 from medssl.cli import main
 from medssl.data import load_datalist
 
-from .conftest import BUNDLE, OWN_DATA, refusal, run
+from .conftest import BUNDLE, OWN_DATA, refusal, run, stages_run_here
 
 FILES = ["train.yaml", "datasets/custom.yaml", "methods/tcseg_own.yaml"]
 OWN = OWN_DATA | {"max_steps": 2, "ramp_share": 0.5, "ramp_stairs": 1}
@@ -145,7 +145,7 @@ def test_a_schedule_that_is_too_long_is_in_the_record(folder, tmp_path):
     ]
 
 
-def test_two_seeds_on_ones_own_data_are_one_row_of_the_report(folder, tmp_path, stages_run_here):
+def test_two_seeds_on_ones_own_data_are_one_row_of_the_report(folder, tmp_path):
     settings = {name: value for name, value in OWN.items() if name not in ("bundle_root", "device")}
     content = {
         "bundle": str(BUNDLE),
@@ -166,7 +166,8 @@ def test_two_seeds_on_ones_own_data_are_one_row_of_the_report(folder, tmp_path, 
     ]
     assert main([*line, "--dry-run"]) == 0
     assert not (tmp_path / "runs").exists()
-    assert main(line) == 0
+    with stages_run_here():
+        assert main(line) == 0
     records = [
         json.loads((tmp_path / f"runs/mine-supervised-labeled2-seed{seed}/run.json").read_text())
         for seed in (1, 2)

@@ -260,7 +260,7 @@ def test_the_engine_that_is_scored_and_the_files_hold_the_same_bits(awkward, sco
 
 
 def test_a_checkpoint_without_an_orientation_predicts_in_stored_order(awkward, scored, tmp_path):
-    """As one of before there was any; not as one that was trained in RAS."""
+    """Early checkpoints name no orientation; they were not trained in RAS."""
     run_dir, files, settings = scored
     checkpoint = torch.load(run_dir / "last.pt", weights_only=True)
     assert checkpoint["meta"].pop("orientation") == "RAS"

@@ -13,7 +13,7 @@ import yaml
 from medssl.cli import main
 from medssl.common.run_folder import RUN_FILES, SCORES
 from medssl.inference.checkpoints import load_checkpoint
-from tests.bundles.conftest import BUNDLE, PROTOCOL_SETTINGS, words_of
+from tests.bundles.conftest import BUNDLE, PROTOCOL_SETTINGS, stages_run_here, words_of
 from tests.places import ROOT
 from tests.processes import start_command, wait_for_file
 
@@ -49,9 +49,10 @@ def line(protocol, phantoms, runs, *more):
 
 @pytest.fixture(scope="module")
 def finished(protocol, phantoms, tmp_path_factory):
-    """The folder of its runs, done by two processes side by side."""
+    """The folder of its runs; other tests see that processes of their own make the same."""
     runs = tmp_path_factory.mktemp("runs")
-    assert main(line(protocol, phantoms, runs, "--jobs", "2")) == 0
+    with stages_run_here():
+        assert main(line(protocol, phantoms, runs)) == 0
     return runs
 
 
@@ -61,7 +62,9 @@ def tables(run, names=TABLES):
 
 def copy_unscored(run, runs):
     """A finished run of which only the scores on the test cases are left to be made."""
-    shutil.copytree(run, runs / run.name, ignore=shutil.ignore_patterns("cases_last.csv"))
+    copied = shutil.copytree(run, runs / run.name, ignore=shutil.ignore_patterns("cases_last.csv"))
+    settings = copied / "settings.yaml"
+    settings.write_text(settings.read_text().replace(str(run), str(copied)))
 
 
 def test_every_run_leaves_a_complete_folder(finished):

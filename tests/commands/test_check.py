@@ -179,6 +179,7 @@ def copy_in_two_lists(data):
     shutil.copy(data / "images" / "phantom_000.nii.gz", data / "images" / "phantom_003.nii.gz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "code"), [(label_outside, "label-range"), (copy_in_two_lists, "copy-across-lists")]
 )

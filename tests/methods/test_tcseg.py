@@ -68,6 +68,7 @@ def test_unlabeled_loss_is_positive_reaches_the_student_and_never_the_teacher(pr
     assert differing > len(with_unlabeled) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("space", "name"), LOSS_OF_SPACE.items())
 def test_each_space_alone_sends_gradient_to_both_decoders(preset, space, name, batch):

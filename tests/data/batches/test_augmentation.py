@@ -11,7 +11,7 @@ from medssl.data import SeededDataset, mirrors_and_turns
 from medssl.data.batches.augmentation import SQUARE_KEY
 
 
-def images_of(scan, draws=400, square=True, **options):
+def images_of(scan, draws=120, square=True, **options):
     """How often each image of ``scan`` under the transform is drawn, by its bytes."""
     transform = mirrors_and_turns(patch_size=scan.shape[1:], **options)
     counts = Counter()
@@ -30,7 +30,7 @@ def mirrored(scan, axes):
 @pytest.mark.parametrize(("shape", "kinds"), [((1, 4, 3, 2), 8), ((1, 3, 3, 2), 16)])
 def test_random_draws_the_scan_as_it_is_as_often_as_each_of_its_images(shape, kinds):
     scan = torch.arange(float(np.prod(shape))).reshape(shape)
-    counts = images_of(scan, kind="random")
+    counts = images_of(scan, draws=400, kind="random")
     assert len(counts) == kinds
     assert counts[scan.numpy().tobytes()] == pytest.approx(400 / kinds, rel=0.6)
     assert min(counts.values()) > 400 / kinds / 3
@@ -65,12 +65,12 @@ def test_lateral_classes_know_the_axis_from_the_orientation():
 
 def test_the_published_one_draws_the_four_reflections_and_never_the_scan():
     scan = torch.arange(18.0).reshape(1, 3, 3, 2)
-    counts = images_of(scan, kind="published_rot_flip")
+    counts = images_of(scan, draws=160, kind="published_rot_flip")
     plane = scan.numpy()
     transposed = plane.swapaxes(1, 2)
     reflections = (plane[:, ::-1], plane[:, :, ::-1], transposed, transposed[:, ::-1, ::-1])
     assert set(counts) == {np.ascontiguousarray(image).tobytes() for image in reflections}
-    assert min(counts.values()) > 60
+    assert min(counts.values()) > 160 / 4 / 2
 
 
 def test_none_changes_nothing():
@@ -96,5 +96,5 @@ def test_a_case_says_whether_its_voxels_are_square(spacing, kinds):
     affine = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
     scan = MetaTensor(torch.arange(18.0).reshape(1, 3, 3, 2), affine=affine)
     dataset = SeededDataset([{"image": scan}], mirrors_and_turns(kind="random", patch_size=(3, 3, 2)))
-    drawn = {dataset[(0, seed)]["weak"].numpy().tobytes() for seed in range(300)}
+    drawn = {dataset[(0, seed)]["weak"].numpy().tobytes() for seed in range(150)}
     assert len(drawn) == kinds

@@ -99,6 +99,7 @@ def test_image_and_label_are_moved_alike(items):
         assert torch.equal(batch["label"], (batch["image"][:, 0] > 0).long())
 
 
+@pytest.mark.slow
 def test_same_batches_with_workers_and_after_resuming(cached):
     def loader(**options):
         return two_stream_loader(cached, num_labeled=3, augmentation=augmentation(), seed=5, **options)
@@ -233,6 +234,7 @@ def test_a_strong_view_leaves_labelled_rows_and_the_weak_view_as_they_were(cache
         assert same([plain], [without_strong | {"unlabeled": {"weak": without_strong.pop("unlabeled/weak")}}])
 
 
+@pytest.mark.slow
 def test_a_view_is_the_same_whatever_the_workers_the_start_and_the_other_views(cached):
     all_views = take(with_views(cached), 6)
     assert same(all_views, take(with_views(cached, num_workers=2), 6))

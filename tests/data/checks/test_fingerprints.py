@@ -80,6 +80,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_scan_is_found_among_others(change):
     looks = [coarse_look(tensor(scan(seed))) for seed in range(8)]
@@ -88,6 +89,7 @@ def test_changed_scan_is_found_among_others(change):
     assert pairs == [(3, 8)]
 
 
+@pytest.mark.slow
 def test_different_scans_are_far_below_the_threshold():
     looks = [coarse_look(tensor(scan(seed))) for seed in range(20)]
     assert find_alike(looks) == []

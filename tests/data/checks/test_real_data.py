@@ -11,6 +11,7 @@ from tests.places import REAL
 pytestmark = pytest.mark.real("data/la", "data/la_h5")
 
 
+@pytest.mark.slow
 def test_normalised_hdf5_of_a_scan_is_found_beside_its_nifti(tmp_path):
     cases = read_split("la").training[:3]
     datalist = {

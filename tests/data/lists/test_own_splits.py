@@ -41,13 +41,13 @@ def rank(case):
     return 17 * int(case[5:7]) % 40
 
 
-@pytest.fixture
-def forty(tmp_path):
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory):
     cases = [f"scan {n:02d} ü" for n in range(40)]
-    return make(tmp_path, {case: 10 * (rank(case) + 1) for case in cases})
+    return make(tmp_path_factory.mktemp("forty"), {case: 10 * (rank(case) + 1) for case in cases})
 
 
-def test_shares_become_counts_and_every_case_stands_once(forty):
+def test_shares_become_counts_and_every_case_stands_once(forty, tmp_path):
     datalist = build(forty, labeled=0.1, validation=0.1, test=0.2, seed=1)
     # Of 40 cases 8 are test; a tenth of the other 32 is 3.2.
     assert [len(datalist[key]) for key in LISTS] == [3, 26, 3, 8]
@@ -55,7 +55,7 @@ def test_shares_become_counts_and_every_case_stands_once(forty):
     assert sorted(datalist["hidden_labels"]) == sorted(names(datalist, "unlabeled"))
     assert all(set(item) == {"case", "image"} for item in datalist["unlabeled"])
     validate_datalist(datalist)
-    path = forty / "d.json"
+    path = tmp_path / "d.json"
     path.write_text(json.dumps(datalist))
     assert load_datalist(path) == datalist
 
@@ -106,6 +106,7 @@ def test_test_and_validation_cases_stay_whatever_is_labeled(forty):
         assert few[key] == many[key]
 
 
+@pytest.mark.slow
 def test_the_draw_is_not_the_same_case_of_each_bin(forty):
     drawn = {case for seed in range(10) for case in names(build(forty, labeled=8, seed=seed), "training")}
     assert len(drawn) > 25
@@ -121,6 +122,7 @@ def test_only_cases_with_a_label_file_are_labeled(tmp_path):
         build(tmp_path, labeled=3, validation=1)
 
 
+@pytest.mark.slow
 def test_no_patient_stands_on_two_sides(tmp_path):
     rng = np.random.default_rng(0)
     cases = {f"P{p:02d}_{scan}": int(rng.integers(1, 900)) for p in range(15) for scan in range(1 + p % 4)}

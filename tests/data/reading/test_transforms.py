@@ -69,6 +69,7 @@ def test_normalisation_of_a_constant_or_empty_channel_is_finite():
         assert torch.equal(torch.as_tensor(result), torch.zeros(1, 3, 3, 3))
 
 
+@pytest.mark.slow
 def test_monai_turn_and_flip_draw_what_the_literature_draws():
     image = torch.arange(9.0).reshape(1, 3, 3, 1)
     # The published augmentation, enumerated: four turns, then a flip along either axis.

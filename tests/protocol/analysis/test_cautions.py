@@ -10,7 +10,9 @@ BASE = np.random.default_rng(0).uniform(0.5, 0.8, 10)
 
 def cautions(folder):
     runs = find_runs([folder])
-    return [Caution(*row) for row in find_cautions(runs, long_table(runs)).itertuples(index=False)]
+    return [
+        Caution(*row) for row in find_cautions(runs, long_table(runs), resamples=200).itertuples(index=False)
+    ]
 
 
 def write_settings(folder, *, gain=0.1, noise=0.001, seeds=range(1, 6), cases=10, **second):
