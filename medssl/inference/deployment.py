@@ -146,7 +146,7 @@ def load_deployment(
 
     Args:
         checkpoints: one, or the members of an ensemble.
-        allow: packages, or the one, beside medssl's and MONAI's networks, whose classes a checkpoint may name.
+        allow: packages, or the name of one, beside medssl's and MONAI's whose classes a checkpoint may name.
         label_map: of labels that the preprocessing is to load.
 
     Raises:
