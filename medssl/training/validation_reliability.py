@@ -2,6 +2,7 @@
 
 from ignite.engine import Engine, Events
 
+from medssl.common.constants import IGNORE
 from medssl.metrics import CalibrationError, MeanIoU, UncertaintyQuality, reliable_segmentation_score
 
 
@@ -11,6 +12,8 @@ class ValidationReliability:
     Pooled over the voxels of all validation cases on the grid that the network sees (protocol
     ``principled``); with them the log holds accuracy and reliability over training, Figure 4 of Landgraf et
     al. 2025. The numbers of :class:`medssl.evaluation.CaseMetrics` are those of the files.
+
+    Voxels of 255, which nobody labelled, do not count.
 
     Args:
         num_classes: classes ``K``.
@@ -30,8 +33,9 @@ class ValidationReliability:
 
     def started(self, _: Engine | None) -> None:
         """Forget an earlier validation."""
-        self._iou, self._calibration = MeanIoU(self.num_classes), CalibrationError()
-        self._quality = UncertaintyQuality()
+        self._iou = MeanIoU(self.num_classes, ignore_index=IGNORE)
+        self._calibration = CalibrationError(ignore_index=IGNORE)
+        self._quality = UncertaintyQuality(ignore_index=IGNORE)
 
     def iteration_completed(self, engine: Engine) -> None:
         """Add the cases of a batch."""

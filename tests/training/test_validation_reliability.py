@@ -3,6 +3,7 @@
 import torch
 from ignite.engine import Engine
 
+from medssl.common.constants import IGNORE
 from medssl.evaluation.image_robustness import NATURAL_MEASURES
 from medssl.metrics import ReliabilityMetrics
 from medssl.training.validation_reliability import ValidationReliability
@@ -13,7 +14,9 @@ def test_a_validation_reports_what_the_metrics_say_of_all_its_cases():
     cases = []
     for size in ((6, 5, 4), (7, 6, 5), (4, 4, 4)):
         probs = torch.softmax(2 * torch.randn(3, *size, generator=generator), 0)
-        cases.append({"pred": probs, "label": torch.randint(0, 3, (1, *size), generator=generator)})
+        classes = torch.randint(0, 3, (1, *size), generator=generator)
+        classes[0, 0] = IGNORE  # nobody labelled the first slice
+        cases.append({"pred": probs, "label": classes})
     expected = ReliabilityMetrics(3)
     for case in cases:
         expected.update(case["pred"], case["label"][0])
