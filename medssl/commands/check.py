@@ -47,6 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     import SimpleITK as sitk
 
+    from medssl.common.next_steps import after_check
     from medssl.data.checks.run import check_datalist
     from medssl.data.checks.summary import check_record, check_text
 
@@ -78,4 +79,9 @@ def _run(arguments: argparse.Namespace) -> int:
         write_text(facts, content + "\n")
         if not arguments.json:
             print("report: " + ", ".join(str(path) for path in (*written, facts)))
-    return 1 if result.count("error") else 0
+    if result.count("error"):
+        return 1
+    if not arguments.json and result.is_volumetric:
+        following = after_check(arguments.datalist, num_classes=result.num_classes, patch_size=arguments.roi)
+        print(f"next: {following}")
+    return 0

@@ -66,6 +66,7 @@ def add_datalist(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from medssl.common.files import write_text
+    from medssl.common.next_steps import command_line
     from medssl.data.lists.summary import datalist_text
 
     out = Path(arguments.out)
@@ -75,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InputError(out, "is a folder", "name a file")
     datalist = _own(arguments) if arguments.images else _published(arguments)
     write_text(out, json.dumps(datalist, indent=1, ensure_ascii=False) + "\n")
-    print(f"{datalist_text(datalist)}\n{out}")
+    print(f"{datalist_text(datalist)}\nwritten to {out}\nnext: {command_line('medssl', 'check', out)}")
     return 0
 
 

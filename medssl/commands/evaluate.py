@@ -1,12 +1,11 @@
 """``medssl evaluate``: the scores of a run."""
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
 from medssl.commands._words import add_words, split_words, take_flag
-from medssl.common.bundles import EVALUATE, bundle_of_run, refuse_unread
+from medssl.common.bundles import EVALUATE, bundle_of_run, find_bundle, option_lines, refuse_unread
 from medssl.common.errors import InputError
 
 HELP = """usage: medssl evaluate RUN [--option value ...]
@@ -15,9 +14,12 @@ Score best.pt and last.pt of a run, case by case, into RUN/cases_best.csv and RU
 
   RUN             folder of a run
   --bundle NAME   bundle, by name or folder (default: the run's)
-  --option value  any option of the bundle's configs/evaluate.yaml: --evaluate_on validation --unit voxel
-                  --overwrite; the --stride of the windows; where the data lie now: --dataset_dir DATA,
-                  --datalist_file d.json"""
+  --option value  any option below: --evaluate_on validation --unit voxel --overwrite; the --stride of the
+                  windows; where the data lie now: --dataset_dir DATA, --datalist_file d.json
+
+Options and their defaults:
+
+{options}"""
 
 
 def add_evaluate(commands: Any) -> None:
@@ -28,7 +30,8 @@ def add_evaluate(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     names, options = split_words(arguments.words)
     if take_flag(options, "help"):
-        print(HELP)
+        bundle = find_bundle(options.get("bundle", "tcseg"))
+        print(HELP.format(options=option_lines(bundle.config(EVALUATE))))
         return 0
     if len(names) != 1:
         raise InputError("medssl evaluate", "needs the folder of a run", "such as: medssl evaluate RUN")
@@ -43,6 +46,4 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from medssl.evaluation.trained import score_table
 
     print(score_table(score_run(run, bundle, options)))
-    folder = shlex.quote(str(run.path))
-    print(f"all scores in {folder}/cases_*.csv\nnext: medssl predict {folder} SCANS OUT")
     return 0

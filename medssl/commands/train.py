@@ -1,11 +1,18 @@
 """``medssl train``: a training of a bundle in one short line."""
 
 import argparse
-import shlex
 from typing import Any
 
 from medssl.commands._words import add_words, split_words, take_flag
-from medssl.common.bundles import find_bundle, monai_command, refuse_unread, training_files
+from medssl.common.bundles import (
+    KINDS,
+    TRAIN,
+    find_bundle,
+    monai_command,
+    option_lines,
+    refuse_unread,
+    training_files,
+)
 from medssl.common.errors import InputError
 
 HELP = """usage: medssl train DATASET METHOD [--option value ...]
@@ -18,8 +25,12 @@ Train a model, best in a folder of its own: --run-dir RUN (default runs/... here
   --network NAME  {networks}; or an overlay of your own
   --bundle NAME   bundle, by name or folder (default tcseg); medssl bundle copies one
   --dry-run       print the line for MONAI and the config files, and train nothing
-  --option value  any option of the bundle's configs/train.yaml: --dataset_dir DATA --labeled 8 --seed 1
-                  --max_steps 2000 --resume; or a part of it: --optimizer::nesterov true"""
+  --option value  any option below: --dataset_dir DATA --labeled 8 --seed 1 --max_steps 2000 --resume;
+                  or a part of configs/train.yaml: --optimizer::nesterov true
+
+Options and their defaults, which DATASET and METHOD may set otherwise:
+
+{options}"""
 
 
 def add_train(commands: Any) -> None:
@@ -31,8 +42,8 @@ def _train(arguments: argparse.Namespace) -> int:
     names, options = split_words(arguments.words)
     bundle = find_bundle(options.pop("bundle", "tcseg"))
     if take_flag(options, "help"):
-        kinds = ("datasets", "methods", "networks")
-        print(HELP.format(**{kind: ", ".join(bundle.overlays(kind)) for kind in kinds}))
+        overlays = {kind: ", ".join(bundle.overlays(kind)) for kind in KINDS}
+        print(HELP.format(**overlays, options=option_lines(bundle.config(TRAIN))))
         return 0
     if len(names) != 2:
         raise InputError("medssl train", "needs DATASET and METHOD", "such as: medssl train d.json tcseg_own")
@@ -46,7 +57,5 @@ def _train(arguments: argparse.Namespace) -> int:
         return 0
     from medssl.training.workflow import run_workflow
 
-    workflow, _ = run_workflow(files, settings)
-    folder = shlex.quote(str(workflow.parser.get_parsed_content("run_dir")))
-    print(f"trained in {folder}\nnext: medssl evaluate {folder}")
+    run_workflow(files, settings)
     return 0

@@ -4,6 +4,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -135,6 +136,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(path, "is no mapping of settings", "write NAME: VALUE lines")
     return content
+
+
+def option_lines(path: str | Path) -> str:
+    """The options of a config file as they stand there, with their defaults and what they mean.
+
+    They are the paragraphs after the first, which imports, up to the one with a part (``{_target_: ...}``).
+    """
+    _, *paragraphs = Path(path).read_text(encoding="utf-8").strip().split("\n\n")
+    return "\n\n".join(takewhile(lambda paragraph: "{_target_" not in paragraph, paragraphs))
 
 
 def refuse_unread(options: Iterable[str], files: Sequence[str | Path]) -> None:

@@ -42,6 +42,16 @@ def resume_command(words: Sequence[str] | None = None) -> str:
     return command_line(*kept, "--resume", "true")
 
 
+def after_check(
+    datalist: str | Path, *, num_classes: int | None = None, patch_size: Sequence[int] | None = None
+) -> str:
+    """The next command for a datalist of scans without errors: a training with what was checked."""
+    options = [] if num_classes is None else ["--num_classes", str(num_classes)]
+    if patch_size is not None:
+        options += ["--patch_size", f"[{','.join(map(str, patch_size))}]"]
+    return command_line("medssl", "train", datalist, "tcseg_own", *options)
+
+
 def after_run(run: RunFolder) -> str:
     """The next command for a run that is trained: scoring, then prediction."""
     if any((run.path / name).is_file() for name in SCORES):

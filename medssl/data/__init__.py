@@ -1,6 +1,7 @@
 """Data: case lists, datalists, loading with checks, and two-stream batches."""
 
 from medssl.data.batches.augmentation import mirrors_and_turns
+from medssl.data.batches.cached import CachedDataset
 from medssl.data.batches.loader import (
     SeededDataset,
     TwoStreamLoader,
@@ -24,6 +25,7 @@ from medssl.data.reading.readers import DicomSeriesReader, H5Reader, SimpleITKRe
 from medssl.data.reading.transforms import CropAboveMinimumd, CropToBoxd, NormalizeByForegroundd
 
 __all__ = [
+    "CachedDataset",
     "CropAboveMinimumd",
     "CropToBoxd",
     "Datalist",

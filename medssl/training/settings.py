@@ -1,5 +1,6 @@
 """What a bundle's settings mean: schedules, devices, and who may choose the best checkpoint."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,15 @@ def epochs(max_steps: int, steps_per_epoch: int) -> int:
     """Epochs of ``steps_per_epoch`` optimiser steps that make ``max_steps``.
 
     Raises:
-        InputError: they do not divide; the nearest number of steps that does is named.
+        InputError: they do not divide; the nearest numbers that do are named.
     """
     if max_steps < 1 or steps_per_epoch < 1 or max_steps % steps_per_epoch:
-        nearest = max(1, round(max_steps / max(steps_per_epoch, 1))) * max(steps_per_epoch, 1)
+        at_least_one = max(max_steps, 1), max(steps_per_epoch, 1)
+        nearest = max(1, round(max_steps / at_least_one[1])) * at_least_one[1]
         raise InputError(
             f"max_steps={max_steps}",
             f"not a multiple of steps_per_epoch={steps_per_epoch}",
-            f"train for {nearest} steps, say",
+            f"set max_steps to {nearest}, or steps_per_epoch to {math.gcd(*at_least_one)}",
         )
     return max_steps // steps_per_epoch
 

@@ -27,19 +27,22 @@ def sound(tmp_path):
     return folder
 
 
-def test_sound_set_gives_statistics_and_status_0(sound, capsys):
-    assert main(["check", str(sound.write())]) == 0
+def test_sound_set_gives_statistics_status_0_and_what_to_type_next(sound, capsys):
+    path = sound.write()
+    assert main(["check", str(path)]) == 0
     out = capsys.readouterr().out
     assert "3 cases: 0 errors, 0 warnings" in out
     assert "severity" not in out
     assert "0.7 x 0.8 x 2.5" in out
     assert "1 left atrium" in out
+    assert out.endswith(f"next: medssl train {path} tcseg_own --num_classes 2\n")
 
 
 def test_warning_alone_gives_status_0_and_an_error_1(sound, capsys):
     path = str(sound.write())
     assert main(["check", path, "--roi", "96", "96", "96"]) == 0
     out = capsys.readouterr().out
+    assert out.endswith(" --patch_size '[96,96,96]'\n")
     assert "14 x 12 x 10 voxels, smaller than the patch (96 x 96 x 96)" in " ".join(out.split())
     assert "0 errors, 3 warnings" in out
     image, _ = sound.add("broken")
@@ -48,7 +51,7 @@ def test_warning_alone_gives_status_0_and_an_error_1(sound, capsys):
     assert main(["check", str(sound.write())]) == 1
     out = capsys.readouterr().out
     assert "images/broken.nii.gz: is empty (0 bytes)" in " ".join(out.split())
-    assert "5 cases: 1 error, 0 warnings" in out
+    assert out.endswith("5 cases: 1 error, 0 warnings\n")
 
 
 def test_json_holds_findings_statistics_and_cases(sound, capsys):

@@ -52,6 +52,7 @@ def test_own_data_ends_in_a_datalist_and_a_table(own, capsys):
         ["test", "2"],
     ]
     assert "5 unlabelled cases have a label" in lines[5]
+    assert lines[-1] == f"next: medssl check {out}"
 
 
 def test_patients_have_a_column(own, capsys):

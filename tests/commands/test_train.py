@@ -70,6 +70,23 @@ def test_help_names_what_there_is(capsys, command):
         assert all(name in output for kind in KINDS for name in find_bundle("tcseg").overlays(kind))
 
 
+@pytest.mark.parametrize(("command", "config"), [("train", "train.yaml"), ("evaluate", "evaluate.yaml")])
+def test_help_lists_every_option_that_is_a_plain_value(capsys, command, config):
+    main([command, "--help"])
+    said = capsys.readouterr().out
+    settings = read_config(CONFIGS / config)
+    parts = ("imports", "+imports", "initialize", "run", "finalize", "lr_scheduler")
+    plain = [name for name, value in settings.items() if name not in parts and not refers(value)]
+    assert len(plain) > 5
+    assert [name for name in plain if f"\n{name}: " not in said] == []
+    assert "{_target_" not in said
+
+
+def refers(value):
+    """Whether a setting is an expression, a reference or a part."""
+    return isinstance(value, dict) or str(value).startswith(("$", "@")) or "'@" in str(value)
+
+
 @pytest.mark.parametrize("words", ["train --help", "train la tcseg --labelled 3", "train la tcseg --dry-run"])
 def test_nothing_large_is_imported_before_the_words_are_known_to_be_good(words):
     code = f"import sys; from medssl.cli import main; main({words.split()}); print('torch' in sys.modules)"

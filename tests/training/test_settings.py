@@ -17,10 +17,12 @@ DATALIST = {
 }
 
 
-def test_epochs_divide_the_steps_or_the_nearest_is_named():
+def test_epochs_divide_the_steps_or_the_nearest_numbers_are_named():
     assert epochs(600, 50) == 12
-    with pytest.raises(InputError, match="train for 600 steps"):
+    with pytest.raises(InputError, match="set max_steps to 600, or steps_per_epoch to 10"):
         epochs(610, 50)
+    with pytest.raises(InputError, match="set max_steps to 200, or steps_per_epoch to 100"):
+        epochs(100, 200)
 
 
 def test_the_published_schedule_is_a_share_of_the_published_steps():

@@ -42,6 +42,11 @@ class CheckResult:
         """Number of findings of one severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
+    @property
+    def is_volumetric(self) -> bool:
+        """Whether these are volumes rather than 2D images."""
+        return any(len(facts.get("size", ())) == 3 for facts in self.statistics.values())
+
 
 def check_datalist(
     path: str | Path,
