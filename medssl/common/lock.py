@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,6 +84,25 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def wait_until_free(folders: Iterable[Path], *, seconds: float) -> list[Path]:
+    """Wait until nobody holds any of the folders.
+
+    Args:
+        folders: as :func:`take` locks them.
+        seconds: at the most.
+
+    Returns:
+        Those that are still held then.
+    """
+    deadline = time.monotonic() + seconds
+    held = list(folders)
+    while held := [folder for folder in held if is_held(folder)]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    return held
 
 
 def _inherited(folder: Path) -> int | None:

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from medssl.common.lock import hold, is_held
+from medssl.common.lock import hold, is_held, wait_until_free
 
 SLEEP = [sys.executable, "-c", "import sys; print('on', flush=True); sys.stdin.read()"]
 
@@ -64,3 +64,18 @@ def test_asking_who_holds_a_folder_writes_nothing_and_hinders_nobody(tmp_path):
     assert not is_held(tmp_path)
     with hold(tmp_path) as lock:
         assert lock is not None
+
+
+def test_a_folder_is_waited_for_until_its_holder_has_ended(tmp_path):
+    held, free = tmp_path / "held", tmp_path / "free"
+    with hold(held) as lock:
+        letting_go = "import sys, time; print('on', flush=True); time.sleep(0.5)"
+        child = subprocess.Popen([sys.executable, "-c", letting_go], stdout=subprocess.PIPE, pass_fds=(lock,))
+        child.stdout.readline()
+    assert wait_until_free([held, free, tmp_path / "nowhere"], seconds=30) == []
+    assert child.wait() == 0
+
+
+def test_waiting_for_a_folder_has_an_end(tmp_path):
+    with hold(tmp_path / "held"):
+        assert wait_until_free([tmp_path / "held", tmp_path / "free"], seconds=0) == [tmp_path / "held"]

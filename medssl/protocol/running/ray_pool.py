@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from medssl.common.errors import InputError, signals_raise
+from medssl.common.lock import wait_until_free
 from medssl.common.progress import Progress
 from medssl.protocol.running.job import SECONDS_TO_END, Outcome, execute
 from medssl.protocol.running.plan import PlannedRun
+
+logger = logging.getLogger(__name__)
 
 
 class RayPool:
@@ -87,8 +90,10 @@ class RayPool:
         except KeyboardInterrupt:
             for unfinished in waiting:
                 self._ray.cancel(unfinished)  # raises KeyboardInterrupt there, which ends the training
-            if waiting:
-                self._ray.wait(list(waiting), num_returns=len(waiting), timeout=SECONDS_TO_END)
+            # To Ray a cancelled task is done at once, and its shutdown kills what still writes a record.
+            held = wait_until_free([run.folder for run in waiting.values()], seconds=SECONDS_TO_END)
+            for folder in held:
+                logger.warning("%s is still being worked in, and may be cut without a record", folder)
             raise
         return outcomes
 
