@@ -1,6 +1,7 @@
 """Corrected cases become labelled ones."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -14,25 +15,31 @@ from .scans import AFFINES, SPACING, THRESHOLD, body, save_scan
 from .test_package import item, package
 
 
-@pytest.fixture
-def reviewed(tmp_path):
+@pytest.fixture(scope="module")
+def review(tmp_path_factory):
     """Four scans: one labelled, two unlabelled, one for testing; all but the first were predicted."""
-    paths = {}
+    folder, paths = tmp_path_factory.mktemp("review"), {}
     for number, name in enumerate("abcd"):
         values = body((24, 20, 22), SPACING, number)
-        paths[name] = save_scan(tmp_path / f"{name}.nii.gz", values, AFFINES["oblique"])
+        paths[name] = save_scan(folder / f"{name}.nii.gz", values, AFFINES["oblique"])
     label = (body((24, 20, 22), SPACING, 0) > THRESHOLD).astype(np.uint8)
-    nib.save(nib.Nifti1Image(label, AFFINES["oblique"]), tmp_path / "a_label.nii.gz")
+    nib.save(nib.Nifti1Image(label, AFFINES["oblique"]), folder / "a_label.nii.gz")
     datalist = {
         "note": "mine",
         "training": [{"image": "a.nii.gz", "label": "a_label.nii.gz"}],
         "unlabeled": [{"image": "b.nii.gz"}, {"image": "c.nii.gz"}],
         "test": [{"image": "d.nii.gz"}],
     }
-    (tmp_path / "d.json").write_text(json.dumps(datalist))
-    package(tmp_path / "out", [item(paths[name], name) for name in "bcd"])
-    (tmp_path / "corrected").mkdir()
-    return tmp_path
+    (folder / "d.json").write_text(json.dumps(datalist))
+    package(folder / "out", [item(paths[name], name) for name in "bcd"])
+    (folder / "corrected").mkdir()
+    return folder
+
+
+@pytest.fixture
+def reviewed(review, tmp_path):
+    """A copy to correct."""
+    return shutil.copytree(review, tmp_path / "review")
 
 
 def correct(folder, case, *, change=1, affine=AFFINES["oblique"], name="{}_seg.nii.gz"):

@@ -257,6 +257,7 @@ def test_label_tables_name_and_colour_the_classes(reviewed):
     assert "Segment0_LabelValue:=1" in header
 
 
+@pytest.mark.slow
 def test_a_second_run_refuses_resumes_or_makes_anew(reviewed, tmp_path):
     folder, _, items = reviewed
     out = tmp_path / "out"
@@ -304,6 +305,7 @@ def test_bids_names(tmp_path):
         package(tmp_path / "b", [item(scan, "a_1"), item(scan, "a1")], options=PackageOptions(bids=True))
 
 
+@pytest.mark.slow
 def test_largest_component_and_holes_are_off_until_asked_for(tmp_path):
     values = np.full((30, 30, 30), 0.1, np.float32)
     values[5:15, 5:15, 5:15] = 0.9

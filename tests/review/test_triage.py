@@ -37,6 +37,7 @@ def test_against_scipy_and_between_the_bounds():
     assert perfect.rank_correlation == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_random_order_has_the_mean_error_on_average():
     rng = np.random.default_rng(1)
     error = rng.random(10).tolist()

@@ -51,6 +51,7 @@ def test_intensity_alone_does_not_find_the_label():
     assert np.median(scores) < 0.8
 
 
+@pytest.mark.slow
 def test_cases_vary_in_pose_size_and_contrast():
     phantoms = [make_phantom(case, seed=1, size=SMALL) for case in range(10)]
     centres = np.array([ndimage.center_of_mass(p.label) for p in phantoms])
