@@ -8,7 +8,15 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import nn
 
+from medssl.inference.predictor import Prediction
+from medssl.review.voxel_maps import VOXEL_MAPS
+
 THRESHOLD = 0.5
+
+_VOXEL = np.ones((1, 1, 1), np.float32)
+_PLAIN = Prediction(_VOXEL.astype(np.uint8), _VOXEL, _VOXEL, None, None, ())
+MAPS = tuple(kind.suffix for kind in VOXEL_MAPS if kind.values(_PLAIN) is not None)
+"""What is written unless more is asked for."""
 
 
 class Threshold(nn.Module):

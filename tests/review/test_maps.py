@@ -17,13 +17,10 @@ from scipy.spatial.transform import Rotation
 
 from medssl.common.errors import InputError
 from medssl.review import write_like
-from medssl.review.voxel_maps import VOXEL_MAPS
+from medssl.review.voxel_maps import map_table
 from tests.places import ROOT
 
-from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
-
-MAPS = tuple(kind.suffix for kind in VOXEL_MAPS if kind.name not in ("disagreement", "probability"))
-"""What is written unless more is asked for."""
+from .scans import AFFINES, MAPS, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
 
 # What inference.yaml wires, without the settings of a data set.
 CONFIG = """

@@ -23,16 +23,13 @@ from medssl.data import LoadCased
 from medssl.inference.predictor import Predictor
 from medssl.review import PackageOptions, write_review_package
 from medssl.review.segments import segment_classes
-from medssl.review.voxel_maps import VOXEL_MAPS
 from medssl.review.worklist import REVIEWER
 from tests.processes import PATIENCE
 
 from ..data.dicom import itk_image, write_series
-from .scans import AFFINES, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
+from .scans import AFFINES, MAPS, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
 
 MODEL = [{"file": "last.pt", "run": "seed1", "sha256": "0" * 64}]
-MAPS = tuple(kind.suffix for kind in VOXEL_MAPS if kind.name not in ("disagreement", "probability"))
-"""What is written unless more is asked for."""
 
 
 def package(out, items, *, spacing=None, networks=None, classes=2, names=None, options=None, **settings):
