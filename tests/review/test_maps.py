@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from medssl.common.errors import InputError
 from medssl.review import write_like
-from medssl.review.voxel_maps import map_table
+from medssl.review.voxel_maps import VOXEL_MAPS
 from tests.places import ROOT
 
 from .scans import AFFINES, MAPS, SPACING, THRESHOLD, Threshold, affine, assert_same_geometry, body, save_scan
