@@ -51,7 +51,12 @@ def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status (``medssl --help`` lists them)."""
+    """Run the command and return its exit status (``medssl --help`` lists them).
+
+    Networks and transforms of the user's are looked for where he stands, as ``python -m medssl`` does.
+    """
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())  # behind everything that is installed
     with signals_raise():
         return _run(list(sys.argv[1:] if argv is None else argv))
 

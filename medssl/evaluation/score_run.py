@@ -35,6 +35,6 @@ def score_run(run: RunFolder, bundle: Bundle, options: Mapping[str, str]) -> dic
             config = Path(folder) / run.config.name
             upgraded: dict[str, Any] = configuration_of(run, bundle.config(TRAIN))
             config.write_text(yaml.safe_dump(upgraded, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        _, (scores,) = run_workflow([config, bundle.config(EVALUATE)], settings, beside=run.path)
+        (scores,) = run_workflow([config, bundle.config(EVALUATE)], settings, beside=run.path)
     result: dict[str, list[Row]] = scores
     return result

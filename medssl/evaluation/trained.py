@@ -43,11 +43,14 @@ def require_trained_settings(run_dir: str | Path) -> None:
         run_dir: the run's folder.
 
     Raises:
-        InputError: no run there; the first setting that differs, but for :data:`FREE_IN_SCORING`; a
-            ``config.yaml`` of an earlier version as the first config file.
+        InputError: no run there, or one without a checkpoint; the first setting that differs, but for
+            :data:`FREE_IN_SCORING`; a ``config.yaml`` of an earlier version as the first config file.
     """
     run = RunFolder(Path(run_dir))
-    run.read()
+    record = run.read()
+    if not (run.path / "last.pt").is_file():
+        fault = f"holds no last.pt; the training is {record['status']}"
+        raise InputError(run.path, fault, "train it to its first checkpoint; --resume true goes on with it")
     trained, asked = run.settings(), merged_configuration()
     if not is_of_this_version(asked):
         raise InputError(

@@ -32,14 +32,14 @@ def write_robustness(out: str | Path, models: Mapping[str, Mapping[Cell, Mapping
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as Markdown: every value with its difference to clean in brackets."""
     measures = [key for key in rows[0] if f"{key} - clean" in rows[0]]
-    lines = ["| model | corruption | severity | " + " | ".join(measures) + " |"]
-    lines.append("| " + " | ".join(["---"] * (3 + len(measures))) + " |")
+    table = [["model", "corruption", "severity", *measures]]
     for row in rows:
         cells = [f"{row[m]:.3f}" for m in measures]
         if row["corruption"] != "clean":
             pairs = zip(cells, measures, strict=True)
             cells = [f"{cell} ({row[f'{m} - clean']:+.3f})" for cell, m in pairs]
-        lines.append(
-            f"| {row['model']} | {row['corruption']} | {row['severity']} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines) + "\n"
+        table.append([str(row["model"]), str(row["corruption"]), str(row["severity"]), *cells])
+    widths = [max(3, *map(len, column)) for column in zip(*table, strict=True)]
+    table.insert(1, ["-" * width for width in widths])
+    aligned = ([f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)] for line in table)
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in aligned)

@@ -147,7 +147,7 @@ def _open(
         raise InputError(
             run.path,
             f"holds a run already ({begun[0].name})",
-            "add resume or overwrite, or choose another folder",
+            "add --resume true or --overwrite true, or choose another folder",
         )
     else:
         if overwrite:

@@ -1,6 +1,7 @@
 """A bundle's config files run in this process, as ``python -m monai.bundle run`` does in one of its own."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigWorkflow
 
+from medssl.common.errors import InputError
+
 
 def run_workflow(
     files: Sequence[str | Path], settings: Mapping[str, str], *, beside: Path | None = None
-) -> tuple[ConfigWorkflow, list[Any]]:
+) -> list[Any]:
     """Initialise, run and finalise the workflow of config files.
 
     Args:
@@ -20,7 +23,10 @@ def run_workflow(
         beside: folder with ``metadata.json`` and ``logging.conf``; by default that of the first file.
 
     Returns:
-        The workflow, and what the expressions of its ``run`` gave.
+        What the expressions of its ``run`` gave.
+
+    Raises:
+        InputError: a ``_target_`` that there is not, and what the parts of the configuration refuse.
     """
     folder = beside or Path(files[0]).parent
     # It warns of overlays that lie elsewhere, which is what overlays are for.
@@ -31,7 +37,15 @@ def run_workflow(
         logging_file=str(folder / "logging.conf") if (folder / "logging.conf").is_file() else False,
         **{name: DefaultParseValue(value) for name, value in settings.items()},
     )
-    workflow.initialize()
-    results = workflow.run()
+    try:
+        workflow.initialize()
+        results: list[Any] = workflow.run()
+    except ModuleNotFoundError as error:
+        target = re.fullmatch("Cannot locate class or function path: '(.*)'.", str(error))
+        if target is None:
+            raise
+        fault = "a _target_ that cannot be imported"
+        remedy = "correct the name, or stand in the folder of its module"
+        raise InputError(target[1], fault, remedy) from error
     workflow.finalize()
-    return workflow, results
+    return results

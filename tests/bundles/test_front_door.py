@@ -1,7 +1,9 @@
 """``medssl train`` and ``medssl evaluate`` run MONAI's own workflow on the same config files."""
 
+import importlib
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -110,6 +112,36 @@ def test_a_run_of_an_earlier_version_is_scored_by_the_short_line(trained, desk, 
     assert (old / "cases_last.csv").read_bytes() == (copied / "cases_last.csv").read_bytes()
     assert medssl("evaluate", "old", "--overwrite", "--width", "4") == 2
     assert "width is 2 there and 4 here" in capsys.readouterr().err
+
+
+NETWORK = """
+from torch import nn
+
+class Small(nn.Conv3d):
+    def __init__(self, classes):
+        super().__init__(1, classes, 3, padding=1)
+"""
+
+
+def test_a_network_of_the_users_is_found_where_he_stands(phantoms, desk, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(desk))])
+    monkeypatch.delitem(sys.modules, "networks_of_mine", raising=False)
+    network = "{_target_: networks_of_mine.Small, classes: 2}"
+    overlay = f"network_def: {{_target_: medssl.networks.Adapted, patch_multiple: 1, network: {network}}}"
+    (desk / "mine.yaml").write_text(overlay)
+    words = ["train", "phantom", "supervised", "--network", "mine.yaml", "--dataset_dir", phantoms, *OPTIONS]
+    words += ["--run_dir", "r", "--max_steps", "2"]
+    assert medssl(*words) == 2
+    line = "error: networks_of_mine.Small: a _target_ that cannot be imported; correct the name"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(line)
+    (desk / "networks_of_mine.py").write_text(NETWORK)
+    importlib.invalidate_caches()
+    assert medssl(*words) == 0
+    assert medssl("evaluate", "r", "--allow", "networks_of_mine") == 0
+    assert (
+        medssl("predict", "r", phantoms / "images/phantom_000.nii.gz", "out", "--allow", "networks_of_mine")
+        == 0
+    )
 
 
 def test_no_part_is_typed_twice():

@@ -63,7 +63,10 @@ def test_corruptions_cost_and_all_become_one_table(items, tmp_path):
     for cell in cells:
         assert again[cell] == pytest.approx(results[cell], abs=1e-9)
     table = write_robustness(tmp_path / "out", {"colours": results})
-    assert "| model | corruption | severity | miou | ece | p_acc_cer | p_unc_inacc | rss |" in table
+    heading, *rows = table.splitlines()
+    columns = [cell.strip() for cell in heading.strip("|").split("|")]
+    assert columns == ["model", "corruption", "severity", "miou", "ece", "p_acc_cer", "p_unc_inacc", "rss"]
+    assert {len(row) for row in rows} == {len(heading)}
     assert (tmp_path / "out/radar.png").stat().st_size > 10_000
 
 

@@ -75,7 +75,9 @@ def test_an_existing_run_is_not_touched(tmp_path):
     start_run(tmp_path, **RUN)
     (tmp_path / "log.jsonl").touch()
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"holds a run already \(log.jsonl\); add resume or overwrite"):
+    with pytest.raises(
+        InputError, match=r"holds a run already \(log.jsonl\); add --resume true or --overwrite"
+    ):
         start_run(tmp_path, **RUN)
     assert contents(tmp_path) == before
 

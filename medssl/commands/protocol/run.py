@@ -59,6 +59,7 @@ def add_run(actions: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from medssl.common.next_steps import command_line
     from medssl.common.progress import print_line
     from medssl.protocol.running.job import state
     from medssl.protocol.running.pools import run_in_pool
@@ -94,4 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         report=lambda outcome: print_line(outcome_text(outcome)),
     )
     print(outcomes_text(runs, outcomes))
-    return int(any(outcome.state == "failed" for outcome in outcomes))
+    if any(outcome.state == "failed" for outcome in outcomes):
+        return 1
+    print("next: " + command_line("medssl", "protocol", "report", runs[0].folder.parent, "--out", "REPORT"))
+    return 0
