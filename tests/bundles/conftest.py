@@ -49,7 +49,7 @@ PROTOCOL_SETTINGS = {
 
 def words_of(settings: dict[str, Any]) -> list[str]:
     """Settings as a command line says them."""
-    return [word for name, value in settings.items() for word in (f"--{name}", str(value).replace(" ", ""))]
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value).replace(", ", ","))]
 
 
 def workflow(files: list[str], kind: str = "train", **settings: Any) -> ConfigWorkflow:
