@@ -259,7 +259,11 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch):
 
 
 def test_an_interrupted_execution_ends_its_process(tmp_path, stages):
-    stages(DO + "(folder / 'pid').write_text(str(os.getpid())); time.sleep(600)")
+    # Under its name only when it is whole.
+    stages(
+        DO + "(folder / 'part').write_text(str(os.getpid())); (folder / 'part').rename(folder / 'pid')\n"
+        "time.sleep(600)"
+    )
 
     def interrupt(process):
         wait_for_file(process, tmp_path / "run/pid")
