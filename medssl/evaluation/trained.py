@@ -13,7 +13,11 @@ from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder
 from medssl.evaluation.earlier_runs import is_of_this_version, is_value
 from medssl.inference.deployment import Deployment
+from medssl.metrics.table import find_metric
 from medssl.training.configuration import HOW_AND_WHERE, first_difference, merged_configuration
+
+IN_SHORT = ("dice", "hausdorff95", "nsd", "ece")
+"""Metrics of the short table that ``medssl evaluate`` prints."""
 
 FREE_IN_SCORING = (
     *HOW_AND_WHERE,
@@ -131,16 +135,16 @@ def score_table(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     Args:
         scores: rows of :func:`medssl.evaluation.evaluate_run` by checkpoint; at least one each.
     """
-    unit = next(iter(scores.values()))[0]["unit"]
-    titles = {"dice": "Dice", "hausdorff95": f"95HD ({unit})", "nsd": "NSD", "ece": "ECE"}
-    lines = [
-        f"{'':8}{'cases':>6}" + "".join(f"{title:>20}" for title in titles.values()) + "   mean / median"
-    ]
+    unit = str(next(iter(scores.values()))[0]["unit"])
+    metrics = [find_metric(name) for name in IN_SHORT]
+    titles = "".join(f"{metric.heading(unit):>20}" for metric in metrics)
+    lines = [f"{'':8}{'cases':>6}{titles}   mean / median"]
     for checkpoint, rows in scores.items():
-        cells = []
-        for name in titles:
-            values = [float(row[name]) for row in rows]
-            cells.append(f"{statistics.fmean(values):.3f} / {statistics.median(values):.3f}")
         count = len({row["case"] for row in rows})
+        cells = []
+        for metric in metrics:
+            values = [float(row[metric.name]) for row in rows]
+            mean, median = statistics.fmean(values), statistics.median(values)
+            cells.append(f"{metric.text(mean)} / {metric.text(median)}")
         lines.append(f"{checkpoint:8}{count:>6}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)

@@ -193,8 +193,17 @@ def scan_grid(image: MetaTensor) -> ScanGrid:
 
     Args:
         image: loaded by :class:`medssl.data.LoadCased`; oriented by :class:`Orientd` or not at all.
+
+    Raises:
+        InputError: an image of two axes.
     """
     shape = tuple(int(n) for n in image.meta[SCAN_SHAPE])
+    if len(shape) != 3:
+        raise InputError(
+            image.meta.get("filename_or_obj", "image"),
+            f"has {len(shape)} axes, and predictions are brought back to volumes",
+            "give scans of three axes",
+        )
     place = image.meta.get(PLACE)
     if place is None:
         return ScanGrid(StorageOrder(), shape, np.asarray(image.meta["original_affine"], np.float64))
