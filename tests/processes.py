@@ -1,9 +1,11 @@
 """Processes that a test starts, waits for a sign of, and signals."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 from tests.places import ROOT
 
@@ -16,10 +18,16 @@ def start(code, *arguments, **options):
     return start_command([sys.executable, "-c", code, *map(str, arguments)], **options)
 
 
-def start_command(command, **options):
+def start_command(command, *, in_background=False, **options):
+    """A command as a terminal starts it or, ``in_background``, as a script starts it with ``&``.
+
+    What a script starts with & ignores Ctrl-C, and so do its children: these tests, too, where they run so.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    on_interrupt = signal.SIG_IGN if in_background else signal.SIG_DFL
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, encoding="utf-8",
+        preexec_fn=partial(signal.signal, signal.SIGINT, on_interrupt),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
     )  # fmt: skip
 

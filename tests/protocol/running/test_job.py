@@ -232,11 +232,7 @@ with signals_raise():
     ids=["int", "term", "background"],
 )
 def test_interrupting_a_pool_interrupts_its_processes(tmp_path, number, in_background, status):
-    # What a script starts with & ignores Ctrl-C, and so do its children.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else None
-    process = start(POOL, tmp_path)
-    if before is not None:
-        signal.signal(signal.SIGINT, before)
+    process = start(POOL, tmp_path, in_background=in_background)
     with process:
         for name in ("a", "b"):
             wait_for_file(process, tmp_path / name / "on")
