@@ -270,4 +270,4 @@ def test_the_command_line_ends_with_one_line_and_status_2(moved):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "ERROR" not in done.stderr
-    assert "medssl.evaluation.scans: last of step 4" in done.stderr
+    assert "INFO last of step 4" in done.stderr

@@ -357,7 +357,7 @@ def test_robustness_of_a_run_is_that_of_the_command(phantoms, trained, tmp_path)
     ]
     assert {path.name for path in (out / "cells").iterdir()} == {"clean-0.json", "noise-3.json"}
     assert (out / "radar.png").is_file()
-    assert "| tcseg | noise | 3 |" in (out / "robustness.md").read_text()
+    assert "| tcseg | noise | 3 |" in " ".join((out / "robustness.md").read_text().split())
 
     datalist = build_datalist(phantoms, dataset="phantom", labeled=2, validation=1, test=2)
     (tmp_path / "d.json").write_text(json.dumps(datalist))
