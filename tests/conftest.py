@@ -1,5 +1,6 @@
 """Marks: ``bundle`` for what runs MONAI bundles, ``real`` for what needs the data beside the repository."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,19 @@ def pytest_collection_modifyitems(items):
             missing = [place for place in mark.args if not (SHARED / place).exists()]
             if missing:
                 item.add_marker(pytest.mark.skip(reason=f"needs ../shared/{missing[0]}"))
+
+
+@pytest.fixture(autouse=True)
+def _logging_begins_anew():
+    _forget_logging()
+    yield
+    _forget_logging()
+
+
+def _forget_logging():
+    """A bundle that runs in this process configures logging: its handler writes to what its test captured."""
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+    root.setLevel(logging.WARNING)
+    for name in ("medssl", "ignite"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
