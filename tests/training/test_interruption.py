@@ -17,10 +17,13 @@ pytestmark = pytest.mark.slow
 # Trains until the step at which a test wants to send its signal, and waits for it there.
 TRAIN = """
 import sys
+import torch
 from ignite.engine import Events
 from medssl.common.errors import install_exit_hook
 from tests.processes import hang
 from tests.training import tiny
+
+torch.set_num_threads(1)
 
 def prepare(trainer):
     @trainer.on(Events.ITERATION_COMPLETED(once=6))
@@ -54,6 +57,16 @@ def run_to_its_end(code, number, folder):
     return status, stderr
 
 
+@pytest.fixture
+def one_thread():
+    """As the other process has: sums are the same bit for bit in as many threads alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
