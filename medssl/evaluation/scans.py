@@ -13,7 +13,6 @@ from medssl.common.next_steps import after_run
 from medssl.common.progress import Progress
 from medssl.common.run_folder import RunFolder
 from medssl.evaluation.case_metrics import CaseMetrics, Row, summary_table
-from medssl.inference.checkpoints import load_checkpoint
 from medssl.inference.deployment import load_deployment
 from medssl.inference.scan_evaluator import ScanEvaluator
 from medssl.training.run_lock import not_while_training
@@ -79,7 +78,7 @@ def evaluate_run(
         predictor = evaluator.inferer
         deployment = load_deployment([folder / f"{name}.pt"], allow=allow)
         predictor.networks = deployment.ready(device=predictor.device, channels_last=channels_last)
-        step = load_checkpoint(folder / f"{name}.pt")["progress"]["step"]
+        (step,) = deployment.steps
         scores = CaseMetrics(
             run.scores(name, subset),
             num_classes=num_classes,

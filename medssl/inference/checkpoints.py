@@ -76,6 +76,18 @@ def load_network(
         InputError: as :func:`load_checkpoint`; no teacher in the checkpoint; another architecture.
     """
     checkpoint = load_checkpoint(path)
+    load_weights(path, checkpoint, network, part=part)
+    return checkpoint
+
+
+def load_weights(
+    path: str | Path,
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    *,
+    part: Literal["network", "teacher"] = "network",
+) -> None:
+    """As :func:`load_network`, from a checkpoint that has been read; ``path`` is for messages."""
     state: Mapping[str, Tensor] = checkpoint["network"]
     if part == "teacher":
         method = checkpoint["method"]
@@ -88,7 +100,6 @@ def load_network(
     expected = network.state_dict()
     check_architecture(path, expected, state)
     network.load_state_dict({key: state[key] for key in expected})
-    return checkpoint
 
 
 def check_architecture(

@@ -13,7 +13,7 @@ from torch import nn
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder
 from medssl.data.reading.loading import IMAGE_KEY, LoadCased
-from medssl.inference.checkpoints import Which, checkpoint_file, load_checkpoint, load_network
+from medssl.inference.checkpoints import Which, checkpoint_file, load_checkpoint, load_weights
 from medssl.inference.deployable import deployable
 from medssl.inference.description import (
     ModelDescription,
@@ -34,12 +34,14 @@ class Deployment:
     Attributes:
         checkpoints: the files; several are an ensemble.
         networks: one a checkpoint, with its weights, as it was trained.
+        steps: of each training, up to the checkpoint.
         transform: the preprocessing; its first transform loads the image.
         description: how the models were trained.
     """
 
     checkpoints: tuple[Path, ...]
     networks: tuple[Network, ...]
+    steps: tuple[int, ...]
     transform: Compose
     description: ModelDescription
 
@@ -156,21 +158,23 @@ def load_deployment(
     """
     allow = [allow] if isinstance(allow, str) else allow  # as a bundle's command line gives it
     paths = tuple(map(Path, checkpoints))
-    descriptions = [read_description(path, load_checkpoint(path)["meta"]) for path in paths]
-    first = descriptions[0]
-    for path, description in zip(paths, descriptions, strict=True):
+    descriptions, networks, steps = [], [], []
+    for path in paths:
+        checkpoint = load_checkpoint(path)
+        description = read_description(path, checkpoint["meta"])
+        descriptions.append(description)
+        first = descriptions[0]
         if replace(description, network=first.network, class_names=first.class_names) != first:
             raise InputError(path, f"was trained otherwise than {paths[0]}", "use runs of one setting")
-    networks = []
-    for path, description in zip(paths, descriptions, strict=True):
         network = build_network(description.network, where=path, allow=allow)
-        load_network(path, network)
+        load_weights(path, checkpoint, network)
         check_patch_size(network, description.patch_size)
         networks.append(network.eval())
+        steps.append(int(checkpoint["progress"]["step"]))
     transform = build_preprocessing(
         first.preprocessing, first.orientation, where=paths[0], allow=allow, label_map=label_map
     )
-    return Deployment(paths, tuple(networks), transform, first)
+    return Deployment(paths, tuple(networks), tuple(steps), transform, first)
 
 
 @dataclass(frozen=True)
