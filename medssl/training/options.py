@@ -74,7 +74,7 @@ def refuse_unknown_options() -> None:
     - the function or class takes, of the keys beside a ``_target_``.
 
     Raises:
-        InputError: the first other one, with the nearest known name.
+        InputError: the first other one, with the nearest known name; a ``_target_`` that there is not.
     """
     workflow = calling_workflow()
     config: dict[str, Any] = workflow.parser.get()
@@ -110,10 +110,14 @@ def _refuse_unread(
 
 
 def _refuse_arguments(path: str, component: Mapping[str, Any], locator: ComponentLocator) -> None:
-    """Refuse a key that the component's function or class does not take."""
+    """Refuse a function or class that there is not, and a key that it does not take."""
     if not isinstance(component["_target_"], str):
         return
-    target = pydoc.locate(ConfigComponent(component, locator=locator).resolve_module_name())
+    name = ConfigComponent(component, locator=locator).resolve_module_name()
+    target = pydoc.locate(name)
+    if target is None and "_disabled_" not in component:
+        fault = "a _target_ that cannot be imported"
+        raise InputError(name, fault, "correct the name, or stand in the folder of its module")
     try:
         parameters = inspect.signature(target).parameters.values()  # type: ignore[arg-type]
     except (TypeError, ValueError):  # nothing that can be called, which MONAI says better; or one in C

@@ -1,15 +1,12 @@
 """A bundle's config files run in this process, as ``python -m monai.bundle run`` does in one of its own."""
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigWorkflow
-
-from medssl.common.errors import InputError
 
 
 def run_workflow(
@@ -26,7 +23,7 @@ def run_workflow(
         What the expressions of its ``run`` gave.
 
     Raises:
-        InputError: a ``_target_`` that there is not, and what the parts of the configuration refuse.
+        InputError: what the parts of the configuration refuse.
     """
     folder = beside or Path(files[0]).parent
     # It warns of overlays that lie elsewhere, which is what overlays are for.
@@ -37,15 +34,7 @@ def run_workflow(
         logging_file=str(folder / "logging.conf") if (folder / "logging.conf").is_file() else False,
         **{name: DefaultParseValue(value) for name, value in settings.items()},
     )
-    try:
-        workflow.initialize()
-        results: list[Any] = workflow.run()
-    except ModuleNotFoundError as error:
-        target = re.fullmatch("Cannot locate class or function path: '(.*)'.", str(error))
-        if target is None:
-            raise
-        fault = "a _target_ that cannot be imported"
-        remedy = "correct the name, or stand in the folder of its module"
-        raise InputError(target[1], fault, remedy) from error
+    workflow.initialize()
+    results: list[Any] = workflow.run()
     workflow.finalize()
     return results
