@@ -134,6 +134,7 @@ def test_a_network_of_the_users_is_found_where_he_stands(phantoms, desk, monkeyp
     assert medssl(*words) == 2
     line = "error: networks_of_mine.Small: a _target_ that cannot be imported; correct the name"
     assert capsys.readouterr().err.splitlines()[-1].startswith(line)
+    assert not (desk / "r").exists()
     (desk / "networks_of_mine.py").write_text(NETWORK)
     importlib.invalidate_caches()
     assert medssl(*words) == 0

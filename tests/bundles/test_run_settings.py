@@ -253,6 +253,13 @@ def test_no_shipped_config_holds_what_nothing_reads(dataset, method):
         flow.initialize()
 
 
+def test_a_target_that_cannot_be_imported_is_refused_before_a_folder_is_made(phantoms, tmp_path):
+    settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
+    message = refusal(TRAIN, **settings, **{"optimizer::_target_": "torch.optim.SDG"})
+    assert message.startswith("torch.optim.SDG: a _target_ that cannot be imported")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line_ends_with_one_line_and_status_2(moved):
     command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(BUNDLE)]
     command += [

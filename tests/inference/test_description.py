@@ -44,8 +44,9 @@ SEGRESNET = {
 
 def save(path, meta, network=None):
     state = (network or VNet(width=2)).state_dict()
-    empty = {key: {} for key in ("method", "optimizer", "scheduler", "scaler", "rng", "progress", "best")}
-    torch.save({**empty, "network": state, "deployed": state, "meta": meta}, path)
+    empty = {key: {} for key in ("method", "optimizer", "scheduler", "scaler", "rng", "best")}
+    progress = {"step": 2, "epoch": 1, "steps_per_epoch": 2}
+    torch.save({**empty, "network": state, "deployed": state, "progress": progress, "meta": meta}, path)
     return path
 
 
