@@ -62,6 +62,9 @@ class Method(nn.Module, ABC):
     """The views of the unlabelled images that a step looks at; none for a supervised method."""
     wants_valid: bool = False
     """Whether a step asks which voxels of the unlabelled images are padding."""
+    partners: bool = False
+    """Whether a step wants a second set of unlabelled images, to be cut into the first: every view then holds
+    the ``U`` images that are learnt from, and behind them ``U`` others."""
 
     network: Network
     teacher: Teacher | None

@@ -1,6 +1,15 @@
 """Segmentation networks, and what a network owes."""
 
-from medssl.networks.base import Adapted, Deployed, Network, Output, check_patch_size
+from medssl.networks.base import Adapted, Deployed, EncoderDecoder, Network, Output, check_patch_size
 from medssl.networks.vnet import DualDecoderVNet, VNet
 
-__all__ = ["Adapted", "Deployed", "DualDecoderVNet", "Network", "Output", "VNet", "check_patch_size"]
+__all__ = [
+    "Adapted",
+    "Deployed",
+    "DualDecoderVNet",
+    "EncoderDecoder",
+    "Network",
+    "Output",
+    "VNet",
+    "check_patch_size",
+]

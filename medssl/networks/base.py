@@ -18,12 +18,16 @@ class Output:
 
     Attributes:
         logits: one tensor ``(B, K, *S)`` a decoder.
-        features: one tensor ``(B, C, *S)`` a decoder, the embeddings before dropout and classifier; empty for
-            a network that does not show them.
+        features: one tensor ``(B, C, *T)`` a decoder, the embeddings before dropout and classifier; empty for
+            a network that does not show them. Their grid ``T`` is that of the logits, or a coarser one over
+            the same image (networks for images classify at a quarter of the resolution).
+        context: one tensor ``(B, C', *R)`` a decoder, its coarsest embeddings, such as what atrous spatial
+            pyramid pooling gives; empty where a network has none of its own.
     """
 
     logits: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
+    context: tuple[Tensor, ...] = ()
 
 
 class Network(nn.Module):
@@ -52,6 +56,37 @@ class Network(nn.Module):
         """``torch.compile`` of both paths, in place; the arguments are torch's."""
         super().compile(*args, **kwargs)  # type: ignore[no-untyped-call]
         object.__setattr__(self, "deployed", torch.compile(self.deployed, *args, **kwargs))
+
+
+class EncoderDecoder(Network):
+    """A network whose encoder and decoders can be run apart, so that a method may perturb what lies between.
+
+    UniMatch drops channels of the encoder's maps; a network that is no ``EncoderDecoder`` cannot be trained
+    with such a method.
+
+    Attributes:
+        backbone_modules: names of the child modules that are pretrained; the optimiser may give the others,
+            the head, a learning rate of their own (:func:`medssl.training.parameter_groups`).
+    """
+
+    backbone_modules: tuple[str, ...] = ()
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The maps ``(B, C_i, *S_i)`` of images ``(B, C, *S)`` that the decoders read, the finest first."""
+
+    @abstractmethod
+    def decode(self, maps: Sequence[Tensor], size: Sequence[int]) -> Output:
+        """Logits and features from such maps.
+
+        Args:
+            maps: as :meth:`encode` gives them.
+            size: the images' ``S``, which the logits have.
+        """
+
+    def forward(self, x: Tensor) -> Output:
+        """Logits and features of images ``(B, C, *S)``."""
+        return self.decode(self.encode(x), x.shape[2:])
 
 
 class Adapted(Network):

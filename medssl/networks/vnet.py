@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from medssl.common.errors import InputError
-from medssl.networks.base import Network, Output, check_patch_size
+from medssl.networks.base import EncoderDecoder, Output, check_patch_size
 
 STAGES = 5
 STRIDE = 2 ** (STAGES - 1)
@@ -97,7 +97,7 @@ def _check_arguments(in_channels: int, num_classes: int, width: int, dropout: fl
         raise InputError(f"dropout={dropout}", "out of range", "give a number in [0, 1)")
 
 
-class VNet(Network):
+class VNet(EncoderDecoder):
     """Encoder and one decoder (9,448,866 parameters at the default width).
 
     The supervised lower bound trains it. Its state-dict keys are those of the deployed part of
@@ -122,15 +122,19 @@ class VNet(Network):
         self.encoder = Encoder(in_channels, width, dropout)
         self.decoder1 = Decoder(num_classes, width, dropout)
 
-    def forward(self, x: Tensor) -> Output:
-        """Logits and features of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The maps of all stages of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
         check_patch_size(self, x.shape[2:])
-        logits, features = self.decoder1(self.encoder(x))
+        return tuple(self.encoder(x))
+
+    def decode(self, maps: Sequence[Tensor], size: Sequence[int]) -> Output:
+        """Logits and features of every decoder; their size follows from the maps'."""
+        logits, features = self.decoder1(maps)
         return Output((logits,), (features,))
 
     def deployed(self, x: Tensor) -> Tensor:
         """Logits ``(B, K, X, Y, Z)`` of the first decoder; no other is run."""
-        return VNet.forward(self, x).logits[0]
+        return VNet.decode(self, self.encode(x), x.shape[2:]).logits[0]
 
 
 class DualDecoderVNet(VNet):
@@ -146,9 +150,7 @@ class DualDecoderVNet(VNet):
         super().__init__(in_channels, num_classes, width, dropout)
         self.decoder2 = Decoder(num_classes, width, dropout, trilinear=True)
 
-    def forward(self, x: Tensor) -> Output:
-        """Both decoders' logits and features of images ``(B, C, X, Y, Z)``, each side a multiple of 16."""
-        check_patch_size(self, x.shape[2:])
-        maps = self.encoder(x)
+    def decode(self, maps: Sequence[Tensor], size: Sequence[int]) -> Output:
+        """Both decoders' logits and features; their size follows from the maps'."""
         (logits1, features1), (logits2, features2) = self.decoder1(maps), self.decoder2(maps)
         return Output((logits1, logits2), (features1, features2))

@@ -9,6 +9,7 @@ from medssl.reliability.selectors import (
     DualAxisReliability,
     Selection,
     Selector,
+    choose,
 )
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DualAxisReliability",
     "Selection",
     "Selector",
+    "choose",
     "class_prototypes",
     "confidence",
     "disagreement",

@@ -205,6 +205,7 @@ def two_stream_loader(
     views: Sequence[str] = (WEAK,),
     strong: Augmentation | None = None,
     valid: bool = False,
+    partners: bool = False,
     labeled_per_batch: int = 2,
     unlabeled_per_batch: int = 2,
     seed: int = 0,
@@ -223,8 +224,10 @@ def two_stream_loader(
         views: those of an unlabelled row that the method wants; none for no unlabelled row at all.
         strong: random MONAI transform of intensities that makes the strong views; see :class:`SeededDataset`.
         valid: whether batches say which voxels of the unlabelled rows are padding.
+        partners: whether as many unlabelled rows again stand behind those to be learnt from
+            (:attr:`medssl.methods.Method.partners`).
         labeled_per_batch: labelled rows of a batch.
-        unlabeled_per_batch: unlabelled rows of a batch.
+        unlabeled_per_batch: unlabelled rows of a batch, partners not counted.
         seed: seed of order and augmentation.
         num_workers: processes that augment; 0 for none.
         start: step of the first batch.
@@ -237,7 +240,7 @@ def two_stream_loader(
         num_labeled,
         len(dataset) - num_labeled,
         labeled_per_batch=labeled_per_batch,
-        unlabeled_per_batch=unlabeled_per_batch if views else 0,
+        unlabeled_per_batch=unlabeled_per_batch * (2 if partners else 1) if views else 0,
         seed=seed,
         start=start,
     )

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -31,7 +32,19 @@ class Selector(nn.Module, ABC):
     What a selector has fitted, and the agents that it keeps, are its buffers: a method holds it as a module,
     so they are saved, resumed and moved to the device with the method. They are changed in place, in training
     mode alone, and keep their shape. The optimiser does not train a selector.
+
+    Attributes:
+        min_views: how many views of the same input it needs to say anything; a method that has fewer takes
+            its teacher's beside the student's.
+        wants_valid: whether :meth:`select` takes ``valid=``, bool ``(B, *S)``, true where there is image and
+            not padding.
+        features_from: which embeddings it looks at, those before the classifier or the coarsest ones
+            (:class:`medssl.networks.Output`).
     """
+
+    min_views: int = 1
+    wants_valid: bool = False
+    features_from: Literal["features", "context"] = "features"
 
     @abstractmethod
     def select(self, views: Sequence[Tensor], *, features: Sequence[Tensor] | None = None) -> Selection:
@@ -39,6 +52,33 @@ class Selector(nn.Module, ABC):
 
         Args:
             views: at least one tensor of probabilities ``(B, K, *S)`` of the same input.
-            features: decoder embeddings ``(B, C, *S)``, one tensor a view, for selectors that look at
-                them; None where there are none.
+            features: decoder embeddings ``(B, C, *T)``, one tensor a view, for selectors that look at
+                them, on the views' grid or a coarser one; None where there are none.
         """
+
+
+def choose(
+    selector: Selector,
+    views: Sequence[Tensor],
+    *,
+    features: Sequence[Tensor] | None = None,
+    valid: Tensor | None = None,
+) -> Selection:
+    """What a selector believes of pixels that are image; it believes none that is padding.
+
+    Args:
+        selector: the policy.
+        views: as for :meth:`Selector.select`.
+        features: likewise.
+        valid: bool ``(B, *S)``, true where there is image and not padding; None where there is no padding.
+    """
+    if valid is None:
+        return selector.select(views, features=features)
+    options = {"valid": valid} if selector.wants_valid else {}
+    selection = selector.select(views, features=features, **options)
+    ruled_out = selection.ruled_out
+    return replace(
+        selection,
+        mask=selection.mask & valid,
+        ruled_out=None if ruled_out is None else ruled_out & valid.unsqueeze(1),
+    )
