@@ -8,8 +8,8 @@ from torch.nn import functional as F
 Over = Literal["selected", "all"]
 
 
-def masked_mean(values: Tensor, mask: Tensor, over: Over = "selected") -> Tensor:
-    """Sum of ``values`` where ``mask`` is true, over the count of what it selects or of all.
+def masked_mean(values: Tensor, mask: Tensor, over: Over | Tensor = "selected") -> Tensor:
+    """Sum of ``values`` where ``mask`` is true, over the count of what it selects, of all or of some.
 
     0, with a graph, where the mask is true nowhere. Over the selected ones a handful of voxels weighs as
     much as a whole volume; over all voxels (FixMatch's way) the loss fades with the selection.
@@ -17,14 +17,22 @@ def masked_mean(values: Tensor, mask: Tensor, over: Over = "selected") -> Tensor
     Args:
         values: of any shape.
         mask: bool of that shape.
-        over: what to divide by.
+        over: what to divide by; or bool of that shape, true where a value counts, such as the voxels that are
+            image and not padding.
     """
     total = (values * mask).sum()
+    if isinstance(over, Tensor):
+        return total / over.sum().clamp(min=1)
     return total / (mask.sum().clamp(min=1) if over == "selected" else mask.numel())
 
 
 def positive_loss(
-    logits: Tensor, labels: Tensor, mask: Tensor, weight: Tensor | None = None, *, over: Over = "selected"
+    logits: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    weight: Tensor | None = None,
+    *,
+    over: Over | Tensor = "selected",
 ) -> Tensor:
     """Cross-entropy with pseudo-labels, mean over the masked voxels.
 

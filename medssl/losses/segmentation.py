@@ -39,8 +39,12 @@ def dice_loss(probs: Tensor, labels: Tensor, *, smooth: float = 1e-8) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits ``(B, K, *S)`` over the voxels that are not ignored, in float32."""
-    return F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE)
+    """Mean cross-entropy of logits ``(B, K, *S)`` over the voxels that are not ignored, in float32.
+
+    0, with a graph, where all are, as in a crop of an image's padding; torch's mean is not a number there.
+    """
+    total = F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
 
 
 def supervised_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

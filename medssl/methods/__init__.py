@@ -10,10 +10,14 @@ from typing import Any
 
 from medssl.common.errors import InputError, unknown_name
 from medssl.methods.base import Batch, Method, PseudoLabels
+from medssl.methods.fixmatch import FixMatch
 from medssl.methods.ramps import SigmoidRamp
+from medssl.methods.rankmatch import RankMatch
 from medssl.methods.supervised import Supervised
 from medssl.methods.tcseg import TCSeg
 from medssl.methods.teacher import Teacher
+from medssl.methods.unimatch import UniMatch
+from medssl.methods.unimatch_v2 import UniMatchV2
 from medssl.networks import Network
 
 
@@ -84,12 +88,16 @@ def _defined_in(module: ModuleType) -> list[type[Method]]:
 
 __all__ = [
     "Batch",
+    "FixMatch",
     "Method",
     "PseudoLabels",
+    "RankMatch",
     "SigmoidRamp",
     "Supervised",
     "TCSeg",
     "Teacher",
+    "UniMatch",
+    "UniMatchV2",
     "create",
     "get",
     "names",

@@ -80,3 +80,53 @@ def centred_boxes(region: Tensor, rng: np.random.Generator, *, axes: tuple[int, 
         low[:, axis], high[:, axis] = centre - half, centre + half
     present = region.flatten(1).any(1).view(count, *[1] * len(shape))
     return box_mask(low, high, shape) & present
+
+
+def cutmix_boxes(
+    count: int,
+    shape: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.4),
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+) -> Tensor:
+    """Boxes as FixMatch, UniMatch and their kin draw them, each image's by itself.
+
+    With ``probability`` a box of ``area`` times the image, whose sides' ratio is drawn anew together with its
+    corner until it lies inside; else none. The ratio counts in units of the image's own sides: in square
+    images, such as the published crops, that is the published law, and in long ones a box that fits always
+    exists. In volumes the first two axes are cut and the third is spanned, as :func:`random_boxes` does, so
+    that ``area`` stays the share of the image that is replaced.
+
+    Args:
+        count: images ``B``.
+        shape: spatial shape ``S``.
+        rng: source of randomness.
+        probability: of a box, in [0, 1].
+        area: least and largest share of the image.
+        aspect: least and largest ratio of the first side to the second.
+
+    Returns:
+        ``(B, *S)`` bool on the CPU.
+    """
+    low, high = np.zeros((count, len(shape)), np.int64), np.tile(np.array(shape, np.int64), (count, 1))
+    plane = np.array(shape[:2])
+    for image in range(count):
+        share = rng.uniform(*area)
+        if rng.random() >= probability:
+            high[image] = 0
+            continue
+        while True:
+            ratio = rng.uniform(*aspect)
+            side = (plane * np.sqrt([share * ratio, share / ratio])).astype(np.int64)
+            corner = rng.integers(0, plane)
+            if (corner + side <= plane).all():
+                break
+        low[image, :2], high[image, :2] = corner, corner + side
+    return box_mask(torch.from_numpy(low), torch.from_numpy(high), shape)
+
+
+def paste(boxes: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """``inside`` where ``boxes`` ``(B, *S)`` are true, else ``outside``: ``(B, *S)`` or ``(B, C, *S)``."""
+    return torch.where(boxes if inside.ndim == boxes.ndim else boxes.unsqueeze(1), inside, outside)

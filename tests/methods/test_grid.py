@@ -69,11 +69,12 @@ def step(name, axes, **options):
     network.load_state_dict(weights(axes))
     torch.manual_seed(1)
     method = methods.get(name)(network, **options).train()
-    batch = make_batch(shape=SHAPES[axes], seed=1)
+    batch = make_batch(unlabeled=4 if method.partners else 2, shape=SHAPES[axes], seed=1)
     unlabeled = {view: batch.unlabeled["weak"].clone().requires_grad_() for view in method.views}
     losses = method.training_step(Batch(batch.labeled_images, batch.labels, unlabeled), 1)
     losses["loss"].backward()
-    return method, losses, [images.grad for images in unlabeled.values()]
+    learnt = [view for view in method.views if view != "weak"] or method.views
+    return method, losses, [unlabeled[view].grad for view in learnt]
 
 
 def gradients(method):

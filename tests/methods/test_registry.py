@@ -49,6 +49,8 @@ def test_a_method_of_ones_own_goes_by_its_import_path(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     method = methods.create("elsewhere.Half", TwoDecoders(), {})
     assert type(method).__name__ == "Half"
+    with pytest.raises(InputError, match=r"elsewhere\.Half has no options"):
+        methods.create("elsewhere.Half", TwoDecoders(), {"tau": 0.1})
     for name, fault in (
         ("elsewhere.Hlaf", "no attribute 'Hlaf'"),
         ("nowhere.Half", "No module named 'nowhere'"),
@@ -64,5 +66,7 @@ def test_misspelt_names_and_options_are_refused_with_the_nearest():
         methods.get("tcsegg")
     with pytest.raises(InputError, match="did you mean 'selector'"):
         methods.create("tcseg", TwoDecoders(), {"selectro": None})
-    with pytest.raises(InputError, match="supervised has no options"):
+    with pytest.raises(
+        InputError, match=r"option of supervised 'tau': no such name; choose one of criterion"
+    ):
         methods.create("supervised", TwoDecoders(), {"tau": 0.1})

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from medssl.networks import Network, Output
+from medssl.networks import EncoderDecoder, Output
 
 
-class TwoDecoders(Network):
+class TwoDecoders(EncoderDecoder):
     """One hidden layer a decoder; without normalisation, so that images do not see each other."""
 
     def __init__(self, axes=3, classes=2, width=6, dropout=0.0):
@@ -16,13 +16,13 @@ class TwoDecoders(Network):
         self.classifiers = nn.ModuleList(convolution(width, classes, 1) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
 
-    def decode(self, x, number):
-        features = torch.relu(self.hidden[number](x))
-        return self.classifiers[number](self.dropout(features)), features
+    def encode(self, x):
+        """The hidden layer of either decoder."""
+        return tuple(torch.relu(hidden(x)) for hidden in self.hidden)
 
-    def forward(self, x):
-        logits, features = zip(*(self.decode(x, number) for number in range(2)), strict=True)
-        return Output(logits, features)
+    def decode(self, maps, size):
+        logits = (self.classifiers[number](self.dropout(features)) for number, features in enumerate(maps))
+        return Output(tuple(logits), tuple(maps))
 
     def deployed(self, x):
-        return self.decode(x, 0)[0]
+        return self.classifiers[0](self.dropout(torch.relu(self.hidden[0](x))))
