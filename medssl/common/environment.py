@@ -22,7 +22,7 @@ PACKAGES = (
     "pytorch-ignite",
     "fire",
 )
-EXTRAS = {"natural": "transformers", "cluster": "ray", "dicom": "highdicom"}
+EXTRAS = {"images": "transformers", "cluster": "ray", "dicom": "highdicom"}
 
 
 def describe() -> dict[str, str]:
