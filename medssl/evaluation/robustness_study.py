@@ -173,7 +173,7 @@ def _measure_checkpoint(
         "cases": [item["case"] for item in items],
         "seed": seed,
         "margin": margin,
-        "stride": list(predictor.stride),
+        "stride": predictor.stride and list(predictor.stride),
         "amp": predictor.amp,
     }
     return measure_robustness(

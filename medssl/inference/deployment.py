@@ -21,6 +21,7 @@ from medssl.inference.description import (
     build_preprocessing,
     read_description,
 )
+from medssl.inference.fitting import Fitted
 from medssl.inference.predictor import Prediction, Predictor, Uncertainty
 from medssl.inference.temperature import stored_temperature
 from medssl.inference.windows import WindowWeights
@@ -62,10 +63,10 @@ class Deployment:
         """A predictor with the settings of the training, but for those that are given.
 
         Args:
-            stride: step between windows.
+            stride: step between windows; by default the training's, which may be none: whole images.
             batch_size: windows at once.
             weights: of a window's voxels.
-            flip_axes: average over flips of every combination of these axes, of 0, 1 and 2.
+            flip_axes: average over flips of every combination of these axes, of 0, 1 and 2, in 2D 0 and 1.
             uncertainty: by default that of an ensemble where there are several checkpoints, else the entropy.
             keep_probabilities: return those of every class as well.
             temperature: of the probabilities; by default the stored one of a single checkpoint, else 1.
@@ -78,8 +79,9 @@ class Deployment:
                 :class:`~medssl.inference.Predictor` refuses.
         """
         trained, axes = self.description, sorted(set(flip_axes))
-        if not set(axes) <= {0, 1, 2}:
-            raise InputError(f"flips {axes}", "no such axis", "choose among 0 1 2")
+        known = range(len(trained.patch_size))
+        if not set(axes) <= set(known):
+            raise InputError(f"flips {axes}", "no such axis", f"choose among {' '.join(map(str, known))}")
         if temperature is None:
             temperature = stored_temperature(self.checkpoints[0]) if len(self.checkpoints) == 1 else 1.0
         if not temperature > 0:
@@ -113,8 +115,12 @@ class Deployment:
             channels_last: memory layout.
             whole: with every decoder, and not the deployed path alone.
         """
-        parts = [network if whole else Deployed(network) for network in self.networks]
-        return [deployable(part, channels_last=channels_last).to(device) for part in parts]
+        ready: list[nn.Module] = []
+        for network in self.networks:
+            part = deployable(network if whole else Deployed(network), channels_last=channels_last)
+            fitted = Fitted(part, multiple=network.patch_multiple, fitting=network.fitting)
+            ready.append(fitted.to(device))
+        return ready
 
     def loader(self, key: str, *, label_map: Mapping[Any, Any] | None = None) -> LoadCased:
         """What loads reference labels as the training loaded them.

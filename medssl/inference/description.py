@@ -46,7 +46,7 @@ class ModelDescription:
         preprocessing: ``name`` and ``arguments`` of each transform.
         num_classes: classes ``K``, background included.
         patch_size: window, one side an axis, in voxels of the network's grid.
-        stride: step between windows.
+        stride: step between windows; None for no windows: every image is predicted as a whole.
         orientation: in which scans are seen; None for the order in which each is stored.
         spacing: mm of the network's grid; None for every scan's own.
         amp: precision of the training.
@@ -58,7 +58,7 @@ class ModelDescription:
     preprocessing: Sequence[Mapping[str, Any]]
     num_classes: int
     patch_size: tuple[int, ...]
-    stride: tuple[int, ...]
+    stride: tuple[int, ...] | None
     orientation: str | None
     spacing: tuple[float, ...] | None
     amp: Precision
@@ -85,7 +85,9 @@ def read_description(path: str | Path, meta: Mapping[str, Any]) -> ModelDescript
         "preprocessing": lambda value: [_step(step) for step in value],
         "num_classes": lambda value: _require(_is_count(value) and value > 1, value),
         "patch_size": lambda value: tuple(_require(_is_count(side), side) for side in value),
-        "stride": lambda value: tuple(_require(_is_count(step), step) for step in value),
+        "stride": lambda value: (
+            None if value is None else tuple(_require(_is_count(step), step) for step in value)
+        ),
         "orientation": parse_orientation,
         "spacing": lambda value: None if value is None else tuple(float(step) for step in value),
         "amp": lambda value: _require(value in get_args(Precision), value),
@@ -97,7 +99,7 @@ def read_description(path: str | Path, meta: Mapping[str, Any]) -> ModelDescript
     values = {}
     for name, parse in fields.items():
         try:
-            values[name] = parse(meta.get(name))
+            values[name] = parse(meta[name] if name == "stride" else meta.get(name))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(
                 path, f"says of its model {name}={meta.get(name)!r}", "give a best.pt or last.pt as written"

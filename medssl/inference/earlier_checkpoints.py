@@ -36,7 +36,9 @@ def described_anew(path: str | Path, meta: Mapping[str, Any]) -> dict[str, Any]:
         InputError: no configuration beside it, or one that says more than an earlier version could.
     """
     name = meta["network"]["class"]
-    missing = [key for key in ("in_channels", "width", "num_classes", "patch_size") if key not in meta]
+    missing = [
+        key for key in ("in_channels", "width", "num_classes", "patch_size", "stride") if key not in meta
+    ]
     if name not in _NETWORKS or missing:
         raise InputError(path, "an earlier version wrote it and says too little", "train anew")
     config_file = RunFolder(Path(path).parent)

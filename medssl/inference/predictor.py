@@ -1,4 +1,4 @@
-"""One scan through one trained network or several: labels and the maps that say how far to believe them."""
+"""One scan or image through one trained network or several: labels, and maps of how far to believe them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -39,16 +39,16 @@ FORMULAS = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor says about one scan, on the scan's own voxels.
+    """What a predictor says about one scan or image, on the voxels or pixels of its file.
 
     Attributes:
-        labels: ``(X, Y, Z)`` uint8; uint16 above 256 classes.
-        confidence: ``(X, Y, Z)`` in [1 / K, 1], largest class probability.
-        uncertainty: ``(X, Y, Z)`` in [0, 1], entropy over ln K.
-        disagreement: ``(X, Y, Z)`` in [0, 1], between decoders or members; None where it was not asked for.
-        probabilities: ``(K, X, Y, Z)``; None where they were not asked for.
-        soft_overlap: for each class but the first, ``2 sum(p m) / (sum p + sum m)`` with the predicted mask
-            m: the Dice that the probabilities expect, in [0, 1]; NaN where the mask is empty.
+        labels: ``(*S)`` uint8; uint16 above 256 classes. ``*S`` is ``(X, Y, Z)``, of an image ``(H, W)``.
+        confidence: ``(*S)`` in [1 / K, 1], largest class probability.
+        uncertainty: ``(*S)`` in [0, 1], entropy over ln K.
+        disagreement: ``(*S)`` in [0, 1], between decoders or members; None where it was not asked for.
+        probabilities: ``(K, *S)``; None where they were not asked for.
+        soft_overlap: for each class, the first included, ``2 sum(p m) / (sum p + sum m)`` with the predicted
+            mask m: the Dice that the probabilities expect, in [0, 1]; NaN where the mask is empty.
 
     The maps are float32, or float16 for volumes above :data:`medssl.inference.windows.HALF_ABOVE`.
     """
@@ -62,14 +62,14 @@ class Prediction:
 
 
 class Predictor:
-    """Sliding-window prediction with test-time options.
+    """Prediction of scans and images, by sliding windows or as a whole, with test-time options.
 
     Args:
         networks: one network or the members of an ensemble, in evaluation mode. They give logits
             ``(B, K, *S)``, or a :class:`~medssl.networks.Output` for ``"dual-axis"``.
         num_classes: classes ``K``.
-        patch: window, three sides in voxels of the network's grid.
-        stride: step between windows.
+        patch: window, three sides in voxels of the network's grid, in 2D two.
+        stride: step between windows; None predicts every image as a whole.
         batch_size: windows at once.
         weights: see :func:`~medssl.inference.windows.stream_windows`.
         flips: axes to flip, such as ``((0,), (1,), (0, 1))``; probabilities are averaged over these and the
@@ -92,7 +92,7 @@ class Predictor:
         *,
         num_classes: int,
         patch: Sequence[int],
-        stride: Sequence[int],
+        stride: Sequence[int] | None,
         batch_size: int = 4,
         weights: WindowWeights = "constant",
         flips: Sequence[Sequence[int]] = (),
@@ -109,9 +109,10 @@ class Predictor:
                 "too few for what was asked",
                 "an ensemble needs at least two",
             )
-        check_stride(patch, stride)
-        self.networks = list(networks)
-        self.num_classes, self.patch, self.stride = num_classes, tuple(patch), tuple(stride)
+        self.patch, self.stride = tuple(patch), None if stride is None else tuple(stride)
+        if self.stride is not None:
+            check_stride(self.patch, self.stride)
+        self.networks, self.num_classes = list(networks), num_classes
         self.batch_size, self.weights, self.temperature = batch_size, weights, temperature
         # The axes of a batch of windows: 0 and 1 are not spatial.
         self.flips = [(), *(tuple(axis + 2 for axis in axes) for axes in flips)]
@@ -125,7 +126,9 @@ class Predictor:
         return self.num_classes + (self.uncertainty != "entropy")
 
     def windows(self, size: Sequence[int]) -> int:
-        """Number of windows of a volume on the network's grid."""
+        """Number of windows of a volume, or image, on the network's grid."""
+        if self.stride is None:
+            return 1
         pairs = zip(size, self.patch, self.stride, strict=True)
         return math.prod(len(window_starts(max(s, p), p, t)) for s, p, t in pairs)
 
@@ -139,12 +142,12 @@ class Predictor:
         """Predict one scan.
 
         Args:
-            image: the preprocessed scan ``(C, *S)``, whose metadata say what was done to it: see
+            image: the preprocessed scan, or image, ``(C, *S)``, whose metadata say what was done to it: see
                 :func:`medssl.data.reading.orientation.scan_grid`.
             advance: called with the number of windows done.
 
         Raises:
-            InputError: the network gives another number of classes.
+            InputError: the network gives another number of classes, or is for images of other axes.
         """
         values = self.on_network_grid(image, advance=advance)
         return self._on_scan(values, np.asarray(image.affine, np.float64), scan_grid(image))
@@ -159,11 +162,18 @@ class Predictor:
         Returns:
             ``(channels, *S)`` on the CPU, untempered.
         """
+        size = image.shape[1:]
+        if len(size) != len(self.patch):
+            raise InputError(
+                image.meta.get("filename_or_obj", "image"),
+                f"has {len(size)} axes, the model is for {len(self.patch)}",
+                "give files of the kind that it was trained with",
+            )
         return stream_windows(
             image.as_tensor(),
             self._forward,
-            patch=self.patch,
-            stride=self.stride,
+            patch=size if self.stride is None else self.patch,
+            stride=self.stride or size,
             batch_size=self.batch_size,
             weights=self.weights,
             advance=advance,
@@ -244,5 +254,5 @@ class Predictor:
             mass += probs.flatten(1).sum(1, dtype=torch.float64).numpy()
         overlap = np.where(size > 0, 2 * both / np.maximum(mass + size, 1e-12), np.nan)
         return Prediction(
-            labels, confidence, uncertainty, apart, probabilities, tuple(float(v) for v in overlap[1:])
+            labels, confidence, uncertainty, apart, probabilities, tuple(float(v) for v in overlap)
         )

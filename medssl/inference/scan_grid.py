@@ -1,5 +1,6 @@
-"""Back from the grid that a network sees to the voxels of the scan, a few rows at a time."""
+"""Back from the grid that a network sees to the voxels, or pixels, of the file, a few rows at a time."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -36,24 +37,25 @@ def slabs_on_scan_grid(
     Undoes any preprocessing that crops, pads, resamples, flips or turns, in one interpolation, from the
     affines alone. MONAI's ``Invertd`` does the same step after step on whole float32 volumes, and fills what
     a crop took away with zeros that interpolation then mixes in at the edge; here the nearest value inside
-    counts up to half a voxel beyond the grid, and ``outside`` further off.
+    counts up to half a voxel beyond the grid, and ``outside`` further off. In two dimensions, where affines
+    say what MONAI's ``Resized`` did, this is bilinear interpolation with ``align_corners=False``.
 
     Args:
-        values: ``(C, *S)``; float16 or float32.
+        values: ``(C, *S)`` of three axes, or two; float16 or float32.
         network_affine: ``(4, 4)`` of that grid, voxel to RAS in mm.
         scan_affine: ``(4, 4)`` of the scan.
         shape: voxels of the scan.
         outside: value of each channel where the scan reaches beyond the grid.
 
     Yields:
-        A slice of the scan's first axis, and float32 ``(C, n, Y, Z)`` for it.
+        A slice of the scan's first axis, and float32 ``(C, n, Y, Z)`` or ``(C, n, W)`` for it.
     """
-    mapping = voxel_map(network_affine, scan_affine)
-    linear, shift = mapping[:3, :3], mapping[:3, 3]
+    mapping, axes = voxel_map(network_affine, scan_affine), values.ndim - 1
+    linear, shift = mapping[:axes, :axes], mapping[:axes, 3]
     rounded = np.round(shift)
-    same = np.abs(linear - np.eye(3)).max() * max(shape) < WHOLE_VOXEL
+    same = np.abs(linear - np.eye(axes)).max() * max(shape) < WHOLE_VOXEL
     aligned = same and np.abs(shift - rounded).max() < WHOLE_VOXEL
-    rows = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
+    rows = max(1, SLAB_VOXELS // math.prod(shape[1:]))
     fill = torch.tensor(list(outside), dtype=torch.float32)
     for first in range(0, shape[0], rows):
         slab = slice(first, min(first + rows, shape[0]))
@@ -67,10 +69,11 @@ def _shifted(
     values: Tensor, slab: slice, shift: NDArray[np.int_], shape: Sequence[int], fill: Tensor
 ) -> Tensor:
     """The values themselves where the grids differ by whole voxels."""
-    result = fill.view(-1, 1, 1, 1).repeat(1, slab.stop - slab.start, shape[1], shape[2])
+    result = _column(fill, len(shape)).repeat(1, slab.stop - slab.start, *shape[1:])
     source, target = [], []
+    lows = (slab.start, *(0 for _ in shape[1:]))
     for low, high, offset, extent in zip(
-        (slab.start, 0, 0), (slab.stop, *shape[1:]), shift.tolist(), values.shape[1:], strict=True
+        lows, (slab.stop, *shape[1:]), shift.tolist(), values.shape[1:], strict=True
     ):
         start, stop = max(low, -offset), min(high, extent - offset)
         if start >= stop:
@@ -89,20 +92,22 @@ def _interpolated(
     shape: Sequence[int],
     fill: Tensor,
 ) -> Tensor:
-    """Trilinear interpolation at the scan's voxels."""
-    axes = [torch.arange(slab.start, slab.stop), torch.arange(shape[1]), torch.arange(shape[2])]
-    indices = [axis.to(torch.float64) for axis in axes]
+    """Trilinear interpolation at the scan's voxels; bilinear at the pixels of an image."""
+    count = len(shape)
+    indices = [torch.arange(slab.start, slab.stop), *(torch.arange(side) for side in shape[1:])]
     coordinates = []
     for row, offset in zip(linear, shift, strict=True):
-        parts = [indices[axis] * float(row[axis]) for axis in range(3)]
-        where = parts[0].view(-1, 1, 1) + parts[1].view(1, -1, 1) + parts[2].view(1, 1, -1) + float(offset)
-        coordinates.append(where.float())
+        where = torch.zeros([1] * count, dtype=torch.float64)
+        for axis, index in enumerate(indices):
+            part = index.to(torch.float64) * float(row[axis])
+            where = where + part.view([-1 if other == axis else 1 for other in range(count)])
+        coordinates.append((where + float(offset)).float())
     extents = values.shape[1:]
     inside = torch.ones(coordinates[0].shape, dtype=torch.bool)
     for where, extent in zip(coordinates, extents, strict=True):
         inside &= (where >= -0.5 - WHOLE_VOXEL) & (where <= extent - 0.5 + WHOLE_VOXEL)
     if not inside.any():
-        return fill.view(-1, 1, 1, 1).expand(-1, *inside.shape).clone()
+        return _column(fill, count).expand(-1, *inside.shape).clone()
     # Only the part of the grid that this slab touches is turned into float32.
     low = [
         int(where[inside].min().floor().clamp(0, n - 1))
@@ -120,7 +125,12 @@ def _interpolated(
     sampled = F.grid_sample(
         part.unsqueeze(0), grid.unsqueeze(0), mode="bilinear", padding_mode="border", align_corners=True
     )[0]
-    return torch.where(inside, sampled, fill.view(-1, 1, 1, 1))
+    return torch.where(inside, sampled, _column(fill, count))
+
+
+def _column(fill: Tensor, axes: int) -> Tensor:
+    """One value a channel, to be spread over so many axes."""
+    return fill.view(-1, *(1,) * axes)
 
 
 def complete_probabilities(probs: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The windows of a prediction as a MONAI inferer, for the validation during training."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,22 +9,26 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from medssl.inference.deployable import class_probabilities
+from medssl.inference.fitting import Fitted
 from medssl.inference.windows import check_stride, stream_windows
+from medssl.networks import Fitting
 
 
 class SlidingWindowProbabilities(Inferer):  # type: ignore[misc]
-    """Mean softmax over windows on the network's grid, in two or three dimensions.
+    """Mean softmax over windows on the network's grid, or over whole images, in two or three dimensions.
 
     Windows, precision and sums are those of :class:`medssl.inference.Predictor`, which scores and exports
     (:func:`~medssl.inference.windows.stream_windows`).
 
     Args:
         roi_size: the patch, one side per spatial axis; None predicts every image as a whole.
-        stride: step between windows per axis, in voxels, from 1 to the patch; by default the patch.
+        stride: step between windows per axis, in voxels, from 1 to the patch; None, too, predicts every
+            image as a whole.
         batch_size: windows a forward pass.
         channels_last: see :func:`~medssl.inference.deployable.class_probabilities`.
         amp: likewise.
-        multiple: whole images are padded to multiples of this, such as the network's ``patch_multiple``.
+        multiple: whole images are brought to multiples of this, the network's ``patch_multiple``.
+        fitting: how, the network's ``fitting``: see :class:`~medssl.inference.fitting.Fitted`.
 
     Raises:
         InputError: a stride outside its range.
@@ -39,13 +42,14 @@ class SlidingWindowProbabilities(Inferer):  # type: ignore[misc]
         batch_size: int = 4,
         channels_last: bool = True,
         amp: Literal["off", "bf16"] = "off",
-        multiple: int = 1,
+        multiple: int | Sequence[int] = 1,
+        fitting: Fitting = "pad",
     ) -> None:
         super().__init__()
-        self.patch, self.multiple = roi_size, multiple
-        self.stride = roi_size if stride is None else stride
-        if self.patch is not None and self.stride is not None:
-            check_stride(self.patch, self.stride)
+        self.windows = None if roi_size is None or stride is None else (roi_size, stride)
+        if self.windows is not None:
+            check_stride(*self.windows)
+        self.multiple, self.fitting = multiple, fitting
         self.batch_size, self.channels_last, self.amp = batch_size, channels_last, amp
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
@@ -58,11 +62,11 @@ class SlidingWindowProbabilities(Inferer):  # type: ignore[misc]
             kwargs: likewise.
         """
         images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        whole = [math.ceil(side / self.multiple) * self.multiple for side in images.shape[2:]]
-        patch, stride = self.patch or whole, self.stride or whole
+        patch, stride = self.windows or (images.shape[2:], images.shape[2:])
+        ready = Fitted(network, multiple=self.multiple, fitting=self.fitting)
 
         def forward(windows: Tensor) -> Tensor:
-            return class_probabilities(network, windows, amp=self.amp, channels_last=self.channels_last)[0]
+            return class_probabilities(ready, windows, amp=self.amp, channels_last=self.channels_last)[0]
 
         means = [
             stream_windows(image, forward, patch=patch, stride=stride, batch_size=self.batch_size)

@@ -1,6 +1,14 @@
 """Segmentation networks, and what a network owes."""
 
-from medssl.networks.base import Adapted, Deployed, EncoderDecoder, Network, Output, check_patch_size
+from medssl.networks.base import (
+    Adapted,
+    Deployed,
+    EncoderDecoder,
+    Fitting,
+    Network,
+    Output,
+    check_patch_size,
+)
 from medssl.networks.vnet import DualDecoderVNet, VNet
 
 __all__ = [
@@ -8,6 +16,7 @@ __all__ = [
     "Deployed",
     "DualDecoderVNet",
     "EncoderDecoder",
+    "Fitting",
     "Network",
     "Output",
     "VNet",

@@ -4,12 +4,15 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from medssl.common.errors import InputError
+
+Fitting = Literal["pad", "resize"]
+"""How an image whose sides are no multiples of ``patch_multiple`` is brought to such."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,14 @@ class Network(nn.Module):
 
     Attributes:
         patch_multiple: what every side of a patch must be a multiple of; a tuple where axes differ.
+        fitting: how a whole image of any size is brought to such multiples: padded with zeros, which
+            convolutions forget at a distance, or resized, for transformers, whose tokens all see the padding.
         spatial_axes: 2 or 3; None where the network does not care.
         deployed_modules: names of the child modules that :meth:`deployed` uses; None for all.
     """
 
     patch_multiple: int | tuple[int, ...] = 1
+    fitting: Fitting = "pad"
     spatial_axes: int | None = None
     deployed_modules: tuple[str, ...] | None = None
 

@@ -76,7 +76,7 @@ def measure_case(prediction: Prediction, *, spacing: Sequence[float]) -> CaseMea
     milliliters = float(np.prod(spacing)) / 1000
     classes = tuple(
         _measure_class(labels, k, milliliters, overlap)
-        for k, overlap in enumerate(prediction.soft_overlap, 1)
+        for k, overlap in enumerate(prediction.soft_overlap[1:], 1)
     )
     edge = _boundary(labels)
     boundary = float(prediction.uncertainty[edge].mean(dtype=np.float64)) if edge.any() else math.nan
@@ -85,7 +85,7 @@ def measure_case(prediction: Prediction, *, spacing: Sequence[float]) -> CaseMea
         boundary_uncertainty=boundary,
         mean_uncertainty=float(prediction.uncertainty.mean(dtype=np.float64)),
         confident_disagreeing=_confident_disagreeing(prediction),
-        priority=review_priority(boundary, prediction.soft_overlap),
+        priority=review_priority(boundary, prediction.soft_overlap[1:]),
     )
 
 

@@ -160,7 +160,7 @@ def _settings(predictor: Predictor, transform: Compose, options: PackageOptions)
         "preprocessing": [type(step).__name__ for step in transform.transforms],
         "orientation": turns[0] if turns else None,
         "patch": list(predictor.patch),
-        "stride": list(predictor.stride),
+        "stride": predictor.stride and list(predictor.stride),
         "window_weights": predictor.weights,
         "flips": [[axis - 2 for axis in axes] for axes in predictor.flips[1:]],
         "uncertainty": predictor.uncertainty,

@@ -72,17 +72,17 @@ def test_uncertainty_is_zero_where_certain_and_one_where_all_classes_are_alike(i
 
 def test_the_expected_dice_is_the_soft_dice_of_the_predicted_mask(image):
     prediction = predict([convolution(0)], image, keep_probabilities=True)
-    for label in (1, 2):
+    for label in (0, 1, 2):
         mask = prediction.labels == label
         p = prediction.probabilities[label].astype(np.float64)
         expected = 2 * p[mask].sum() / (p.sum() + mask.sum())
-        assert prediction.soft_overlap[label - 1] == pytest.approx(expected, abs=1e-6)
+        assert prediction.soft_overlap[label] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_class_that_is_nowhere_predicted_expects_nothing(image):
     network = convolution(0)
     network.bias[2] = -100
-    assert math.isnan(predict([network], image).soft_overlap[1])
+    assert math.isnan(predict([network], image).soft_overlap[2])
 
 
 def test_flips_of_a_network_that_does_not_care_change_nothing(image):

@@ -40,8 +40,8 @@ class StorageOrder:
     flips: tuple[bool, ...] = (False, False, False)
 
     def oriented(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """A view in oriented order of an array whose last three axes are in stored order."""
-        lead = stored.ndim - 3
+        """A view in oriented order of an array whose last axes are in stored order."""
+        lead = stored.ndim - len(self.axes)
         turned = stored.transpose(*range(lead), *(lead + axis for axis in self.axes))
         backwards = tuple(lead + axis for axis, flip in enumerate(self.flips) if flip)
         return np.flip(turned, backwards)
@@ -53,7 +53,7 @@ class ScanGrid:
 
     Attributes:
         order: how the file stores them.
-        stored_shape: of the file, three sides.
+        stored_shape: of the file, three sides, or two of an image.
         affine: ``(4, 4)`` from these voxels to the millimetres of the network's affine.
     """
 
@@ -63,7 +63,7 @@ class ScanGrid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Three sides in oriented order."""
+        """The sides in oriented order."""
         return tuple(self.stored_shape[axis] for axis in self.order.axes)
 
 
@@ -192,21 +192,14 @@ def scan_grid(image: MetaTensor) -> ScanGrid:
     """The grid of the file that a preprocessed image was loaded from.
 
     Args:
-        image: loaded by :class:`medssl.data.LoadCased`; oriented by :class:`Orientd` or not at all.
-
-    Raises:
-        InputError: an image of two axes.
+        image: loaded by :class:`medssl.data.LoadCased`; oriented by :class:`Orientd` or not at all, as
+            images of two axes are.
     """
     shape = tuple(int(n) for n in image.meta[SCAN_SHAPE])
-    if len(shape) != 3:
-        raise InputError(
-            image.meta.get("filename_or_obj", "image"),
-            f"has {len(shape)} axes, and predictions are brought back to volumes",
-            "give scans of three axes",
-        )
     place = image.meta.get(PLACE)
     if place is None:
-        return ScanGrid(StorageOrder(), shape, np.asarray(image.meta["original_affine"], np.float64))
+        order = StorageOrder(tuple(range(len(shape))), (False,) * len(shape))
+        return ScanGrid(order, shape, np.asarray(image.meta["original_affine"], np.float64))
     rows = np.asarray(place).tolist()
     order = StorageOrder(tuple(row[0] for row in rows), tuple(bool(row[1]) for row in rows))
     # Voxels that a crop took away in front of the first oriented one, whose centre is the origin.
