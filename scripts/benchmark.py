@@ -3,6 +3,7 @@
 ``benchmark.py train``: a TCSeg step against the plain one in ``plain_tcseg.py``.
 ``benchmark.py infer``: one volume against both decoders, one window at a time, float32, contiguous.
 ``benchmark.py metrics``: one case's Dice, 95HD, ASD and ASSD against medpy.
+``benchmark.py views``: the weak and the strong view of an image against those of other libraries.
 
 Variants are interleaved and medians compared, so that what else the machine does falls on all of them.
 Peak memory is that of a process of its own for each variant, less what it had before the work began.
@@ -20,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from image_view_rivals import strong_rivals, weak_rivals
 from medpy.metric import binary as medpy
 from plain_tcseg import plain_step, plain_teacher_update
 from scipy import ndimage
 from torch import Tensor, nn
 
 from medssl.common.precision import autocast
+from medssl.data.batches.image_crops import CropDraw
 from medssl.inference.deployable import deployable
 from medssl.inference.sliding_window import SlidingWindowProbabilities
 from medssl.methods import Batch, SigmoidRamp, TCSeg
@@ -230,23 +233,50 @@ def metrics(arguments: argparse.Namespace) -> None:
     print_table({n: (t, None, f"values differ by at most {worst:.1e}") for n, t in times.items()})
 
 
+def views(arguments: argparse.Namespace) -> None:
+    """Compare views of an image of PASCAL VOC's size and, with ``--street``, of Cityscapes'."""
+    size, crop = ((1024, 2048), (801, 801)) if arguments.street else ((375, 500), (321, 321))
+    noise = np.random.default_rng(0).random((3, *size), np.float32)
+    smooth = ndimage.gaussian_filter(noise, (0, 3, 3))
+    image = torch.from_numpy((smooth - smooth.min()) / np.ptp(smooth))
+    repeats = max(arguments.repeats, 15)
+    for factor in (0.5, 1.25, 2.0):
+        resized = (round(size[0] * factor), round(size[1] * factor))
+        start = (max(resized[0] - crop[0], 0) // 2, max(resized[1] - crop[1], 0) // 2)
+        print(f"weak view at {factor:g} of {size[0]} x {size[1]}, crop {crop[0]} x {crop[1]}")
+        _print_views(weak_rivals(image, CropDraw(resized, start, flip=False), crop), repeats)
+    print("strong view: jitter of all four, blur")
+    _print_views(strong_rivals(image[:, : crop[0], : crop[1]].contiguous()), repeats)
+
+
+def _print_views(rivals: dict[str, Callable[[], Tensor]], repeats: int) -> None:
+    expected = rivals["medssl"]()
+    errors = {name: float((view() - expected).abs().max()) for name, view in rivals.items()}
+    times = interleaved(dict(rivals), repeats)
+    for name, seconds in times.items():
+        ratio = seconds / times["medssl"]
+        print(f"  {name:32}{1000 * seconds:9.2f} ms{ratio:8.2f}  differs by at most {errors[name]:.1e}")
+
+
 def main() -> None:
     """Run one comparison."""
     parser = argparse.ArgumentParser(description="speed and memory against plain baselines")
-    parser.add_argument("command", choices=("train", "infer", "metrics"))
+    parser.add_argument("command", choices=("train", "infer", "metrics", "views"))
     parser.add_argument("--patch", type=int, nargs=3, default=[48, 48, 32])
     parser.add_argument("--stride", type=int, nargs=3, default=[24, 24, 16])
     parser.add_argument("--volume", type=int, nargs=3, default=[120, 72, 44], help="for infer")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--street", action="store_true", help="views: of an image of Cityscapes' size")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.peak_of is None:
         print(f"# {Path(__file__).name} {' '.join(sys.argv[1:])}; torch {torch.__version__}, "
               f"{torch.get_num_threads()} thread(s)")  # fmt: skip
-        {"train": train, "infer": infer, "metrics": metrics}[arguments.command](arguments)
+        comparisons = {"train": train, "infer": infer, "metrics": metrics, "views": views}
+        comparisons[arguments.command](arguments)
         return
     name = arguments.peak_of
     work: Work

@@ -2,6 +2,8 @@
 
 from medssl.data.batches.augmentation import mirrors_and_turns
 from medssl.data.batches.cached import CachedDataset
+from medssl.data.batches.image_colors import StrongImageViewd
+from medssl.data.batches.image_crops import WeakImageViewd
 from medssl.data.batches.loader import (
     SeededDataset,
     TwoStreamLoader,
@@ -37,8 +39,10 @@ __all__ = [
     "SeededDataset",
     "SimpleITKReader",
     "Split",
+    "StrongImageViewd",
     "TwoStreamBatchSampler",
     "TwoStreamLoader",
+    "WeakImageViewd",
     "add_reference_boxes",
     "build_datalist",
     "build_own_datalist",

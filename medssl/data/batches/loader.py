@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from medssl.common.constants import IGNORE
 from medssl.common.draws import seed_of
 from medssl.common.errors import InputError, find_input_error, unknown_name
 from medssl.common.ranks import rank
@@ -61,7 +62,7 @@ class SeededDataset(Dataset[Row | InputError]):
         strong: random transform of a dictionary with the weak view as ``image``, of its intensities alone;
             drawn anew for each strong view.
         valid: whether unlabelled cases say which voxels are image. The augmentation then moves a map of ones
-            in the place of the label, which it pads with 0.
+            in the place of the label, which it pads with 0 or, as labels of images are, with 255.
 
     Raises:
         InputError: as :func:`check_views`.
@@ -120,7 +121,8 @@ class SeededDataset(Dataset[Row | InputError]):
             return {"image": weak, "label": _plain(item["label"])[0].to(torch.int64).contiguous()}
         row = {view: weak if view == WEAK else self._strong(weak, seed_of(seed, view)) for view in self.views}
         if self.valid:
-            row["valid"] = _plain(item["label"])[0] > 0
+            moved = _plain(item["label"])[0]
+            row["valid"] = (moved > 0) & (moved != IGNORE)
         return row
 
     def _strong(self, weak: Tensor, seed: int) -> Tensor:
