@@ -42,8 +42,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     bundle = bundle_of_run(run.settings(), options.pop("bundle", None))
     refuse_unread(options, [run.config, bundle.config(EVALUATE)])
 
-    from medssl.evaluation.score_run import score_run
-    from medssl.evaluation.trained import score_table
+    from medssl.evaluation.score_run import score_run, short_table
 
-    print(score_table(score_run(run, bundle, options)))
+    scores = score_run(run, bundle, options)
+    print(short_table(run, scores, options.get("evaluate_on", "test")))
     return 0

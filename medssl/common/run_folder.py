@@ -51,6 +51,10 @@ class RunFolder:
         """``reliability_best.json`` and so on, which is written with the scores."""
         return self.path / f"reliability_{checkpoint}{_ending(subset)}.json"
 
+    def sums(self, checkpoint: str, subset: str = "test") -> Path:
+        """``sums_best.npz`` and so on, which is written with the scores of images."""
+        return self.path / f"sums_{checkpoint}{_ending(subset)}.npz"
+
     def settings(self) -> dict[str, Any]:
         """The contents of ``config.yaml``: the merged configuration, unevaluated.
 
@@ -100,7 +104,7 @@ def _ending(subset: str) -> str:
 SCORES = tuple(
     file(checkpoint, subset).name
     for subset in ("test", "validation")
-    for file in (RunFolder(Path()).scores, RunFolder(Path()).reliability)
+    for file in (RunFolder(Path()).scores, RunFolder(Path()).reliability, RunFolder(Path()).sums)
     for checkpoint in ("best", "last")
 )
 """What an evaluation writes into a run's folder."""

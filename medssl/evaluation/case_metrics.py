@@ -1,30 +1,26 @@
 """Scores of every case of an evaluation, class by class, in the geometry of the reference file."""
 
-import json
 import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
 from medssl.common.errors import InputError
-from medssl.common.files import write_csv, write_text
 from medssl.data.checks.volumes import AFFINE_TOLERANCE
+from medssl.evaluation.scoring import Row, Scoring, measured
 from medssl.metrics import EMPTY_POLICY, MaskPair, ReliabilityMetrics, ScoredClass
-from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, METRICS, Metric
-
-Row = dict[str, str | int | float]
+from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, METRICS
 
 
-class CaseMetrics:
-    """Scores every case of an evaluator, class by class, and writes them as CSV when it completes.
+class CaseMetrics(Scoring):
+    """Scores every scan of an evaluator, class by class, and writes them as CSV when it completes.
 
     Needs in the output ``label_map`` and the probabilities ``pred`` and in the batch ``reference``, all in
     the geometry of the reference file, ``image`` and ``case``. Columns: case, class, the class's metrics of
@@ -32,9 +28,7 @@ class CaseMetrics:
     reference_ml, and of the case as a whole, the same in the row of every class, its reliability
     (docs/reliability.md).
     Means and medians over cases and classes go to ``engine.state.metrics`` as ``mean_dice``,
-    ``median_dice`` and so on. Beside ``cases_last.csv``, ``reliability_last.json`` holds the same pooled over
-    the voxels of all cases, under both protocols, with the reliability diagram, the policy of all numbers,
-    and the median seconds of a case from the loaded scan to the maps in its geometry.
+    ``median_dice`` and so on. What is written beside the rows: :class:`~medssl.evaluation.scoring.Scoring`.
 
     Args:
         path: the CSV file, such as ``cases_last.csv``.
@@ -59,58 +53,33 @@ class CaseMetrics:
         subset: Literal["test", "validation"] = "test",
         temperature: float = 1.0,
     ) -> None:
-        self.subset, self.temperature = subset, temperature
-        self.reliability_margin = reliability_margin
-        self.pooled = ReliabilityMetrics(num_classes)
-        self.path, self.num_classes, self.unit = Path(path), num_classes, unit
-        self.facts: dict[str, Any] = {}  # what the caller knows, written beside the pooled numbers
-        self.nsd_tolerance = nsd_tolerance
-        self.rows: list[Row] = []
+        super().__init__(path, num_classes=num_classes, subset=subset, temperature=temperature)
+        self.unit, self.nsd_tolerance, self.reliability_margin = unit, nsd_tolerance, reliability_margin
 
-    def attach(self, engine: Engine) -> None:
-        """Score the cases of this evaluator."""
-        engine.add_event_handler(Events.STARTED, self.started)
-        engine.add_event_handler(Events.ITERATION_STARTED, self.iteration_started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
-        engine.add_event_handler(Events.COMPLETED, self.completed)
-
-    def started(self, _: Engine) -> None:
-        """Forget the rows of an earlier evaluation."""
-        self.rows, self.pooled = [], ReliabilityMetrics(self.num_classes)
-        self._seconds: list[float] = []
-
-    def iteration_started(self, _: Engine) -> None:
-        """Start the clock, now that the case is loaded."""
-        self._began = time.monotonic()
-
-    def iteration_completed(self, engine: Engine) -> None:
-        """Score the cases of a batch.
-
-        Raises:
-            InputError: a reference that lies on another grid than its scan.
-        """
-        self._seconds.append((time.monotonic() - self._began) / len(engine.state.output))
-        for loaded, output in zip(engine.state.batch, engine.state.output, strict=True):
-            item = {**loaded, **output}
-            predicted = item["label_map"][0].numpy()
-            reference = item["reference"].as_tensor()[0].numpy()
-            _check_reference(item["reference"], predicted, item["image"])
-            affine = np.asarray(item["image"].meta["original_affine"], np.float64)  # as the review measures
-            spacing = np.linalg.norm(affine[:3, :3], axis=0)
-            milliliters = float(np.prod(spacing)) / 1000
-            reliability = self._reliability(item["pred"], predicted, reference, spacing)
-            for label in range(1, self.num_classes):
-                masks = MaskPair(
-                    predicted, reference, spacing.tolist() if self.unit == "mm" else 1.0, label=label
-                )
-                scored = ScoredClass(masks, self.nsd_tolerance, reliability)
-                row: Row = {"case": str(item["case"]), "class": label}
-                row |= _measured(CLASS_METRICS, scored)
-                row |= {"unit": self.unit, "empty": masks.empty}
-                row["volume_ml"] = round(int((predicted == label).sum()) * milliliters, 6)
-                row["reference_ml"] = round(int((reference == label).sum()) * milliliters, 6)
-                row |= _measured(CASE_METRICS, scored)
-                self.rows.append(row)
+    def score(self, item: Mapping[str, Any]) -> tuple[list[Row], ReliabilityMetrics]:
+        """The rows of a scan, and its own reliability."""
+        predicted = item["label_map"][0].numpy()
+        reference = item["reference"].as_tensor()[0].numpy()
+        _check_reference(item["reference"], predicted, item["image"])
+        affine = np.asarray(item["image"].meta["original_affine"], np.float64)  # as the review measures
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        milliliters = float(np.prod(spacing)) / 1000
+        metrics = self._reliability(item["pred"], predicted, reference, spacing)
+        reliability = metrics.compute()
+        rows = []
+        for label in range(1, self.num_classes):
+            masks = MaskPair(
+                predicted, reference, spacing.tolist() if self.unit == "mm" else 1.0, label=label
+            )
+            scored = ScoredClass(masks, self.nsd_tolerance, reliability)
+            row: Row = {"case": str(item["case"]), "class": label}
+            row |= measured(CLASS_METRICS, scored)
+            row |= {"unit": self.unit, "empty": masks.empty}
+            row["volume_ml"] = round(int((predicted == label).sum()) * milliliters, 6)
+            row["reference_ml"] = round(int((reference == label).sum()) * milliliters, 6)
+            row |= measured(CASE_METRICS, scored)
+            rows.append(row)
+        return rows, metrics
 
     def _reliability(
         self,
@@ -118,65 +87,37 @@ class CaseMetrics:
         predicted: NDArray[Any],
         reference: NDArray[Any],
         spacing: NDArray[np.float64],
-    ) -> dict[str, float]:
-        """Of one case; added to the pooled ones."""
+    ) -> ReliabilityMetrics:
+        """Of one scan, or of a part of it."""
         box: tuple[slice, ...] = (slice(None),) * 3
         if self.reliability_margin is not None:
             box = foreground_box(predicted, reference, self.reliability_margin / spacing)
         metrics = ReliabilityMetrics(self.num_classes)
         metrics.update(probs[(slice(None), *box)].float(), reference[box].astype(np.int64))
-        self.pooled.merge(metrics)
-        return metrics.compute()
+        return metrics
 
     def completed(self, engine: Engine) -> None:
         """Write the CSV and the pooled reliability, and hand the means to the engine."""
-        write_csv(self.path, self.rows)
-        self._write_pooled()
+        super().completed(engine)
         for metric in CLASS_METRICS if self.rows else ():
             values = [float(row[metric.name]) for row in self.rows]
             engine.state.metrics[f"mean_{metric.name}"] = statistics.fmean(values)
             engine.state.metrics[f"median_{metric.name}"] = statistics.median(values)
 
     @property
-    def policy(self) -> dict[str, Any]:
-        """How the numbers were made: only runs that share it can stand in one table."""
+    def conventions(self) -> dict[str, Any]:
+        """Unit and tolerance of the surface metrics, region of the reliability, and empty masks."""
         margin = self.reliability_margin
-        # Only a temperature that changes something: scores of before there was a choice have none.
-        tempered = {} if self.temperature == 1 else {"temperature": self.temperature}
         return {
-            **tempered,
-            "evaluate_on": self.subset,
             "unit": self.unit,
             "nsd_tolerance": self.nsd_tolerance,
             "region": "scan" if margin is None else f"box + {margin:g} mm",
             "empty": EMPTY_POLICY,
         }
 
-    def _write_pooled(self) -> None:
-        diagram = self.pooled.calibration.diagram()
-        content: dict[str, Any] = {
-            "cases": len({row["case"] for row in self.rows}),
-            "policy": self.policy,
-            **self.facts,
-            "seconds_per_case": round(statistics.median(self._seconds), 4) if self._seconds else None,
-            "pooled": _numbers(self.pooled.compute()),
-            "diagram": {
-                name: [None if math.isnan(v) else v for v in getattr(diagram, name).tolist()]
-                for name in ("count", "confidence", "accuracy")
-            },
-        }
-        path = self.path.with_name(self.path.stem.replace("cases", "reliability", 1) + ".json")
-        if path.stem != self.path.stem:
-            write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _measured(metrics: Sequence[Metric], scored: ScoredClass) -> dict[str, float]:
-    return {metric.name: round(metric.measure(scored), 6) for metric in metrics if metric.measure}
-
-
-def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """For JSON, which has no NaN."""
-    return {name: None if math.isnan(value) else round(value, 6) for name, value in values.items()}
+    def summary(self) -> str:
+        """See :func:`summary_table`."""
+        return summary_table(self.rows)
 
 
 def foreground_box(

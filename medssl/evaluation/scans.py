@@ -1,26 +1,16 @@
-"""The evaluation of a run: its checkpoints, scored one after the other."""
+"""The evaluation of a run of scans."""
 
-import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ignite.engine import Events
-
-from medssl.common.errors import InputError
-from medssl.common.next_steps import after_run
-from medssl.common.progress import Progress
-from medssl.common.run_folder import RunFolder
-from medssl.evaluation.case_metrics import CaseMetrics, Row, summary_table
-from medssl.inference.deployment import load_deployment
+from medssl.evaluation.case_metrics import CaseMetrics
+from medssl.evaluation.checkpoints import score_checkpoints
+from medssl.evaluation.scoring import Row
 from medssl.inference.scan_evaluator import ScanEvaluator
-from medssl.training.run_lock import not_while_training
-
-logger = logging.getLogger(__name__)
 
 
-@not_while_training
 def evaluate_run(
     evaluator: ScanEvaluator,
     *,
@@ -63,48 +53,21 @@ def evaluate_run(
         InputError: no checkpoint, one of another architecture, no case to score, scores that are there, or a
             training that runs in the folder.
     """
-    run = RunFolder(Path(run_dir))
-    folder = run.path
-    present = [name for name in checkpoints if (folder / f"{name}.pt").is_file()]
-    if not present:
-        raise InputError(folder, "holds none of " + ", ".join(f"{n}.pt" for n in checkpoints), "train first")
-    if not len(evaluator.data_loader):
-        raise InputError("evaluation", "no case to score", "ask for validation or test cases")
-    for name in present:
-        if run.scores(name, subset).exists() and not overwrite:
-            raise InputError(run.scores(name, subset), "exists already", "add --overwrite true")
-    results: dict[str, list[Row]] = {}
-    for name in present:
-        predictor = evaluator.inferer
-        deployment = load_deployment([folder / f"{name}.pt"], allow=allow)
-        predictor.networks = deployment.ready(device=predictor.device, channels_last=channels_last)
-        (step,) = deployment.steps
-        scores = CaseMetrics(
-            run.scores(name, subset),
+    scorings = score_checkpoints(
+        evaluator,
+        partial(
+            CaseMetrics,
             num_classes=num_classes,
             unit=unit,
             nsd_tolerance=nsd_tolerance,
             reliability_margin=reliability_margin,
-            subset=subset,
-            temperature=predictor.temperature,
-        )
-        scores.facts = {"step": step, "split_sha256": split_sha256}
-        events = (
-            (Events.STARTED, scores.started),
-            (Events.ITERATION_STARTED, scores.iteration_started),
-            (Events.ITERATION_COMPLETED, scores.iteration_completed),
-            (Events.COMPLETED, scores.completed),
-        )
-        handles = [evaluator.add_event_handler(event, handler) for event, handler in events]
-        try:
-            with Progress(len(evaluator.data_loader), title=f"scoring {name}.pt", unit="case") as progress:
-                advance = partial(progress.advance, 1)
-                handles.append(evaluator.add_event_handler(Events.ITERATION_COMPLETED, advance))
-                evaluator.run()
-        finally:
-            for handle in handles:
-                handle.remove()
-        logger.info("%s of step %d\n%s", name, step, summary_table(scores.rows))
-        results[name] = scores.rows
-    logger.info("scored: %s; next: %s", folder, after_run(run))
-    return results
+        ),
+        run_dir=run_dir,
+        checkpoints=checkpoints,
+        subset=subset,
+        split_sha256=split_sha256,
+        channels_last=channels_last,
+        allow=allow,
+        overwrite=overwrite,
+    )
+    return {name: scoring.rows for name, scoring in scorings.items()}

@@ -1,6 +1,6 @@
 """A run scored in this process, whichever version trained it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -8,9 +8,12 @@ from typing import Any
 import yaml
 
 from medssl.common.bundles import EVALUATE, TRAIN, Bundle
+from medssl.common.constants import PIXEL
 from medssl.common.run_folder import RunFolder
-from medssl.evaluation.case_metrics import Row
 from medssl.evaluation.earlier_runs import configuration_of, is_of_this_version
+from medssl.evaluation.images import pooled_table
+from medssl.evaluation.scoring import Row
+from medssl.evaluation.trained import score_table
 from medssl.training.workflow import run_workflow
 
 
@@ -38,3 +41,15 @@ def score_run(run: RunFolder, bundle: Bundle, options: Mapping[str, str]) -> dic
         (scores,) = run_workflow([config, bundle.config(EVALUATE)], settings, beside=run.path)
     result: dict[str, list[Row]] = scores
     return result
+
+
+def short_table(run: RunFolder, scores: Mapping[str, Sequence[Row]], subset: str) -> str:
+    """What matters most, a line a checkpoint: over cases, or of images pooled over their pixels.
+
+    Args:
+        run: the run.
+        scores: of :func:`score_run`; at least one row each.
+        subset: which cases were scored.
+    """
+    of_images = next(iter(scores.values()))[0]["unit"] == PIXEL
+    return pooled_table(run, list(scores), subset) if of_images else score_table(scores)

@@ -9,6 +9,7 @@ from medssl.metrics.calibration import (
     adaptive_calibration_error,
     expected_calibration_error,
 )
+from medssl.metrics.image_sums import ImageSums
 from medssl.metrics.reliability_summary import ReliabilityMetrics
 from medssl.metrics.segmentation import (
     EMPTY_POLICY,
@@ -46,6 +47,7 @@ __all__ = [
     "CalibrationError",
     "ClassSelectionCounts",
     "ClasswiseCalibrationError",
+    "ImageSums",
     "MaskPair",
     "MeanIoU",
     "Metric",

@@ -46,6 +46,7 @@ class Metric:
         lower_is_better: the direction.
         headline: whether it has a column in the tables that a paper would print.
         measure: its value in a case; None where it is only pooled over cases.
+        surface: whether it is measured between surfaces, which images have none of.
         empty: what counts where a mask has no voxel; empty where masks do not matter.
     """
 
@@ -57,6 +58,7 @@ class Metric:
     lower_is_better: bool = False
     headline: bool = False
     measure: Callable[[ScoredClass], float] | None = None
+    surface: bool = False
     empty: str = ""
 
     def heading(self, unit: str) -> str:
@@ -110,6 +112,7 @@ METRICS = (
         lower_is_better=True,
         headline=True,
         measure=lambda scored: scored.masks.distance(lambda surfaces: surfaces.hausdorff95),
+        surface=True,
         empty=_EMPTY_DISTANCE,
     ),
     Metric(
@@ -121,6 +124,7 @@ METRICS = (
         lower_is_better=True,
         headline=True,
         measure=lambda scored: scored.masks.distance(lambda surfaces: surfaces.asd),
+        surface=True,
         empty=_EMPTY_DISTANCE,
     ),
     Metric(
@@ -131,6 +135,7 @@ METRICS = (
         unit="distance",
         lower_is_better=True,
         measure=lambda scored: scored.masks.distance(lambda surfaces: surfaces.assd),
+        surface=True,
         empty=_EMPTY_DISTANCE,
     ),
     Metric(
@@ -140,6 +145,7 @@ METRICS = (
         definition="share of both surfaces that lies within the tolerance of the other",
         unit="percent",
         measure=lambda scored: scored.masks.surface_dice(scored.nsd_tolerance),
+        surface=True,
         empty=_EMPTY_SHARE,
     ),
     Metric(
@@ -147,6 +153,7 @@ METRICS = (
         title="mIoU",
         group="reliability",
         definition="mean over the classes of shared pixels over those of the union, background included",
+        unit="percent",
     ),
     Metric(
         name="ece",
@@ -248,6 +255,9 @@ CASE_METRICS = tuple(metric for metric in METRICS if metric.measure and metric.g
 
 SCORE_COLUMNS = tuple(metric.name for metric in (*CLASS_METRICS, *CASE_METRICS))
 """Names of those, in the order of the scores' columns."""
+
+IMAGE_CLASS_METRICS = tuple(metric for metric in CLASS_METRICS if not metric.surface)
+"""Those of a class of an image: no distances between surfaces, and no share of them."""
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -8,7 +8,9 @@ the Reliable Segmentation Score.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from medssl.common.constants import IGNORE
 from medssl.metrics.pooled import ArrayLike, PooledMetric, images_of, ratio, valid
@@ -121,18 +123,35 @@ def reliable_segmentation_score(
     Raises:
         ValueError: a component outside [0, 1], or weights that are none.
     """
-    parts = (miou, 1 - ece, p_accurate_given_certain, p_uncertain_given_inaccurate)
     if len(weights) != 4 or min(weights) < 0 or sum(weights) <= 0:
         raise ValueError(f"weights must be four numbers of at least 0 and not all 0, got {tuple(weights)}")
+    parts = (miou, 1 - ece, p_accurate_given_certain, p_uncertain_given_inaccurate)
     for name, value in zip(("miou", "1 - ece", "p(acc|cer)", "p(unc|inacc)"), parts, strict=True):
         if value < -1e-9 or value > 1 + 1e-9:
             raise ValueError(f"{name} must lie in [0, 1], got {value}")
-    counted = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
-    if any(part != part for part, _ in counted):
-        return float("nan")
-    if any(part <= 0 for part, _ in counted):
-        return 0.0
-    return float(sum(weights) / sum(weight / part for part, weight in counted))
+    return float(_harmonic_mean(np.array(parts)[:, None], np.array(weights, float))[0])
+
+
+def reliable_segmentation_scores(
+    miou: NDArray[np.float64],
+    ece: NDArray[np.float64],
+    p_accurate_given_certain: NDArray[np.float64],
+    p_uncertain_given_inaccurate: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """:func:`reliable_segmentation_score` with equal weights of many at once, ``(D,)`` each."""
+    parts = np.stack([miou, 1 - ece, p_accurate_given_certain, p_uncertain_given_inaccurate])
+    return _harmonic_mean(parts, np.ones(4))
+
+
+def _harmonic_mean(parts: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted, over the first axis: 0 where a counted part is 0 or less, NaN where one is NaN."""
+    counted, weights = parts[weights > 0], weights[weights > 0, None]
+    positive = counted > 0
+    inverse = np.divide(weights, counted, out=np.full(counted.shape, np.nan), where=positive)
+    mean: NDArray[np.float64] = weights.sum() / inverse.sum(0)
+    mean[(~positive).any(0)] = 0.0
+    mean[np.isnan(counted).any(0)] = np.nan
+    return mean
 
 
 class MeanIoU(PooledMetric):
