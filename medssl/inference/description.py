@@ -112,6 +112,9 @@ def build_network(
 ) -> Network:
     """The network of a description, with new weights.
 
+    Pretrained weights that its training began with (:attr:`medssl.networks.Network.initial_weights`) are not
+    fetched: those of the checkpoint take their place.
+
     Args:
         description: dotted name under ``_target_``, and the arguments.
         where: the checkpoint, for messages.
@@ -186,6 +189,8 @@ def _instance(value: Any, where: str | Path, allow: Collection[str]) -> Any:
     if TARGET not in value:
         return arguments
     kind = _located(value[TARGET], nn.Module, where, (*TRUSTED, *allow))
+    for name in getattr(kind, "initial_weights", ()):
+        arguments.pop(name, None)
     try:
         return kind(**arguments)
     except InputError:

@@ -9,16 +9,20 @@ from medssl.networks.base import (
     Output,
     check_patch_size,
 )
+from medssl.networks.images import DPT, DeepLabV3Plus, SegFormer
 from medssl.networks.vnet import DualDecoderVNet, VNet
 
 __all__ = [
+    "DPT",
     "Adapted",
+    "DeepLabV3Plus",
     "Deployed",
     "DualDecoderVNet",
     "EncoderDecoder",
     "Fitting",
     "Network",
     "Output",
+    "SegFormer",
     "VNet",
     "check_patch_size",
 ]

@@ -42,12 +42,16 @@ class Network(nn.Module):
             convolutions forget at a distance, or resized, for transformers, whose tokens all see the padding.
         spatial_axes: 2 or 3; None where the network does not care.
         deployed_modules: names of the child modules that :meth:`deployed` uses; None for all.
+        initial_weights: names of the constructor's arguments that say where the weights come from that a
+            training starts with, and nothing of the architecture. A network that is built for the weights
+            of a checkpoint is built without them.
     """
 
     patch_multiple: int | tuple[int, ...] = 1
     fitting: Fitting = "pad"
     spatial_axes: int | None = None
     deployed_modules: tuple[str, ...] | None = None
+    initial_weights: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor) -> Output:

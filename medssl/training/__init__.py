@@ -6,6 +6,7 @@ from medssl.training.configuration import merged_configuration
 from medssl.training.description import model_description
 from medssl.training.handlers import JsonLogHandler, ProgressBar, ValidationFrom
 from medssl.training.options import read_options
+from medssl.training.parameter_groups import parameter_groups
 from medssl.training.runs import run_training, start_run
 from medssl.training.settings import (
     composed,
@@ -42,6 +43,7 @@ __all__ = [
     "in_folder",
     "merged_configuration",
     "model_description",
+    "parameter_groups",
     "prediction_precision",
     "ramp",
     "read_options",
