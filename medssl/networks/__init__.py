@@ -9,11 +9,12 @@ from medssl.networks.base import (
     Output,
     check_patch_size,
 )
-from medssl.networks.images import DPT, DeepLabV3Plus, SegFormer
+from medssl.networks.images import DPT, FPN, DeepLabV3Plus, SegFormer
 from medssl.networks.vnet import DualDecoderVNet, VNet
 
 __all__ = [
     "DPT",
+    "FPN",
     "Adapted",
     "DeepLabV3Plus",
     "Deployed",

@@ -44,7 +44,6 @@ class ImageNetwork(EncoderDecoder):
     """
 
     spatial_axes = 2
-    initial_weights = ("weights",)
 
     def __init__(
         self, num_classes: int, in_channels: int, mean: Sequence[float], std: Sequence[float]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.common.errors import InputError
@@ -18,6 +17,7 @@ from medssl.networks.images.base import (
     resized,
     single_output,
 )
+from medssl.networks.images.pooling import AtrousPyramidPooling
 
 RESNETS: dict[str, Config] = {
     "resnet18": {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512]},
@@ -57,6 +57,7 @@ class DeepLabV3Plus(ImageNetwork):
     """
 
     backbone_modules = ("backbone",)
+    initial_weights = ("weights",)
     backbone: Any  # transformers has no types here
 
     def __init__(
@@ -93,45 +94,11 @@ class DeepLabV3Plus(ImageNetwork):
         return stages[1], stages[-1]
 
     def decode(self, maps: Sequence[Tensor], size: Sequence[int]) -> Output:
-        """Logits, the embeddings at stride 4 before the classifier, and the pooled pyramid.
-
-        Raises:
-            InputError: one image in a training step, whose pooled mean a batch norm cannot normalise.
-        """
+        """Logits, the embeddings at stride 4 before the classifier, and the pooled pyramid."""
         low, high = maps
-        if self.training and len(high) == 1:
-            raise InputError(
-                "a batch of one image", "DeepLabV3Plus normalises over images", "train on two images or more"
-            )
         context = self.pooling(high)
         features = self.fuse(torch.cat([self.reduce(low), resized(context, low.shape[2:])], 1))
         return single_output(resized(self.classifier(features), size), features, context)
-
-
-class AtrousPyramidPooling(nn.Module):
-    """A 1x1 and three dilated 3x3 convolutions and the image's mean, side by side, then projected.
-
-    Args:
-        inputs: channels that come in.
-        channels: of each branch and of the output.
-        dilations: of the 3x3 convolutions.
-    """
-
-    def __init__(self, inputs: int, channels: int, dilations: Sequence[int]) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [conv_unit(inputs, channels, 1)]
-            + [conv_unit(inputs, channels, 3, dilation=dilation) for dilation in dilations]
-        )
-        self.image = conv_unit(inputs, channels, 1)
-        self.project = conv_unit((len(dilations) + 2) * channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, C, h, w)`` to ``(B, channels, h, w)``."""
-        mean = self.image(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *x.shape[2:])
-        branches = [branch(x) for branch in self.branches]
-        pyramid: Tensor = self.project(torch.cat([*branches, mean], 1))
-        return pyramid
 
 
 def dilate(resnet: Any, output_stride: int) -> None:

@@ -19,7 +19,7 @@ DINOV2: dict[str, Config] = {
         "hidden_size": 96,
         "num_hidden_layers": 6,
         "num_attention_heads": 3,
-        "patch_size": 8,
+        "patch_size": 10,
         "image_size": 160,
     },
     "small": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, **_PUBLISHED},
@@ -62,6 +62,7 @@ class DPT(ImageNetwork):
     """
 
     backbone_modules = ("backbone",)
+    initial_weights = ("weights",)
     backbone: Any  # transformers has no types here
 
     def __init__(

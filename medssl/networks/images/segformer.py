@@ -56,6 +56,7 @@ class SegFormer(ImageNetwork):
     """
 
     backbone_modules = ("backbone",)
+    initial_weights = ("weights",)
     backbone: Any  # transformers has no types here
 
     def __init__(

@@ -3,11 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from transformers import ResNetConfig, ResNetModel
 
 from medssl.common.errors import InputError
 from medssl.networks import DeepLabV3Plus
-from medssl.networks.images.deeplab import AtrousPyramidPooling, dilate
+from medssl.networks.images.deeplab import dilate
+from medssl.networks.images.pooling import AtrousPyramidPooling
 from tests.networks.images.tiny import RESNET, tiny
 
 BASIC = {**RESNET, "layer_type": "basic"}
@@ -90,9 +92,12 @@ def test_the_decoder_refines_the_pooled_maps_with_the_first_stage():
 
 def test_one_image_is_predicted_but_not_trained_on():
     network = tiny("DeepLabV3Plus")
-    with pytest.raises(InputError, match=r"a batch of one image: .*; train on two images or more"):
+    with pytest.raises(InputError, match=r"a batch of one image: .*; train on two or more"):
         network(torch.rand(1, 3, 32, 32))
     assert network.eval()(torch.rand(1, 3, 32, 32)).logits[0].shape == (1, 3, 32, 32)
+    # Whose batch norms are synchronised has the images of the other processes, and is not refused here.
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(network.train())
+    assert not isinstance(synchronised.pooling.image[1], nn.BatchNorm2d)
 
 
 def test_other_output_strides_and_backbones_are_refused():

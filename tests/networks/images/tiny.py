@@ -2,6 +2,7 @@
 
 from medssl.networks.images.deeplab import DeepLabV3Plus
 from medssl.networks.images.dpt import DPT
+from medssl.networks.images.fpn import FPN
 from medssl.networks.images.segformer import SegFormer
 
 RESNET = {
@@ -27,8 +28,9 @@ DESCRIPTIONS = {
     "DeepLabV3Plus": {"backbone": RESNET, "channels": 8, "low_level_channels": 4},
     "DPT": {"size": DINOV2},
     "SegFormer": {"size": MIT},
+    "FPN": {"widths": [4, 4, 6, 8], "channels": 6},
 }
-CLASSES = {kind.__name__: kind for kind in (DeepLabV3Plus, DPT, SegFormer)}
+CLASSES = {kind.__name__: kind for kind in (DeepLabV3Plus, DPT, SegFormer, FPN)}
 
 
 def tiny(name, num_classes=3, **arguments):
