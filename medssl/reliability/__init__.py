@@ -1,9 +1,12 @@
 """The reliability engine: which pseudo-labels may be believed, in 2D and 3D, for any number of classes."""
 
+from medssl.reliability.agents import AgentScore
 from medssl.reliability.measures import confidence, disagreement, entropy, mean_view
+from medssl.reliability.mixture import TwoGaussians
 from medssl.reliability.perturbation import perturbation_region
 from medssl.reliability.prototypes import class_prototypes, prototype_affinity
 from medssl.reliability.selectors import (
+    AgentScoreSelector,
     ConfidenceThreshold,
     DualAxis,
     DualAxisReliability,
@@ -13,11 +16,14 @@ from medssl.reliability.selectors import (
 )
 
 __all__ = [
+    "AgentScore",
+    "AgentScoreSelector",
     "ConfidenceThreshold",
     "DualAxis",
     "DualAxisReliability",
     "Selection",
     "Selector",
+    "TwoGaussians",
     "choose",
     "class_prototypes",
     "confidence",

@@ -83,7 +83,7 @@ def prototype_affinity(features: Tensor, prototypes: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         embeddings = full_precision(features).flatten(2).transpose(1, 2)
         directions = full_precision(prototypes)
-        directions = directions * _inverse_norm(directions, dim=2)
+        directions = directions * inverse_norm(directions, dim=2)
         products: Tensor = _Cosines.apply(embeddings, directions)  # type: ignore[no-untyped-call]
         cosines = products.transpose(1, 2)
     return cosines.reshape(*cosines.shape[:2], *features.shape[2:])
@@ -99,7 +99,7 @@ class _Cosines(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, directions: Tensor) -> Tensor:
         """The cosines; in the memory layout of the embeddings."""
-        inverse = _inverse_norm(embeddings, dim=2)
+        inverse = inverse_norm(embeddings, dim=2)
         if embeddings.is_contiguous():
             cosines = embeddings @ directions.transpose(1, 2)
         else:
@@ -130,7 +130,7 @@ def _grid(x: Tensor) -> tuple[int, ...]:
     return (x.shape[0], *x.shape[2:])
 
 
-def _inverse_norm(x: Tensor, *, dim: int) -> Tensor:
+def inverse_norm(x: Tensor, *, dim: int) -> Tensor:
     """One over the Euclidean length, at most 1 / EPS."""
     # vector_norm along a strided axis is 20 times slower than this on a CPU.
     return (x * x).sum(dim, keepdim=True).clamp_min(EPS**2).rsqrt()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medssl.reliability import (
+    AgentScoreSelector,
     ConfidenceThreshold,
     DualAxis,
     class_prototypes,
@@ -29,6 +30,10 @@ def whole_engine(features: torch.Tensor, logits: torch.Tensor) -> None:
     views = [logits.softmax(1), (0.9 * logits).softmax(1)]
     keep = DualAxis().select(views).mask & ConfidenceThreshold(0.5).select(views).mask
     keep &= DualAxis().select(views, features=[features, features]).mask
+    selector = AgentScoreSelector(4, 8).to(features.device)
+    for coarse in (features, features[..., ::2, ::2]):
+        keep &= selector.select(views, features=[coarse] * 2, valid=keep.clone()).mask
+        keep &= DualAxis().select(views, features=[coarse] * 2).mask
     prototypes, present = class_prototypes(features, views[0], keep)
     affinity = prototype_affinity(features, prototypes)
     reliability = DualAxis()(

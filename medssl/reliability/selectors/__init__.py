@@ -1,7 +1,16 @@
 """Which pseudo-labels may be believed: one policy a file."""
 
+from medssl.reliability.selectors.agent import AgentScoreSelector
 from medssl.reliability.selectors.base import Selection, Selector, choose
 from medssl.reliability.selectors.dual_axis import DualAxis, DualAxisReliability
 from medssl.reliability.selectors.threshold import ConfidenceThreshold
 
-__all__ = ["ConfidenceThreshold", "DualAxis", "DualAxisReliability", "Selection", "Selector", "choose"]
+__all__ = [
+    "AgentScoreSelector",
+    "ConfidenceThreshold",
+    "DualAxis",
+    "DualAxisReliability",
+    "Selection",
+    "Selector",
+    "choose",
+]

@@ -1,8 +1,8 @@
 """What a selector is: it turns views into pseudo-labels and says which of them may be believed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -18,12 +18,14 @@ class Selection:
         weight: float ``(B, *S)``, how much a believed voxel counts; None where all count alike.
         ruled_out: bool ``(B, K, *S)``, true where a voxel is certainly not of that class; None where the
             selector rules nothing out.
+        statistics: scalars that say how the selection came about, by name, for analysis.
     """
 
     labels: Tensor
     mask: Tensor
     weight: Tensor | None = None
     ruled_out: Tensor | None = None
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Selector(nn.Module, ABC):

@@ -7,6 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from medssl.reliability.grids import on_grid
 from medssl.reliability.measures import Norm, check_norm, disagreement, mean_view
 from medssl.reliability.prototypes import class_prototypes, prototype_affinity
 from medssl.reliability.selectors.base import Selection, Selector
@@ -71,6 +72,8 @@ class DualAxis(Selector):
     Raises:
         ValueError: where an argument is outside its range.
     """
+
+    min_views = 2
 
     def __init__(
         self,
@@ -157,15 +160,18 @@ class DualAxis(Selector):
 
         With features every two of their affinities to the class prototypes are compared as well. A prototype
         is the mean over the voxels of its class whose mean view is confident (eq. 10), or over all of its
-        class where there is none. With a single view nothing can disagree, and confidence alone decides.
+        class where there is none; embeddings on a coarser grid are averaged there, and their affinities
+        interpolated. With a single view nothing can disagree, and confidence alone decides.
         """
         mean = mean_view(views)
         affinities = []
         if features is not None:
-            keep = mean.amax(1) >= self.tau_max
             for embeddings, probs in zip(features, views, strict=True):
-                prototypes, _ = class_prototypes(embeddings, probs, keep, fallback=True)
-                affinities.append(prototype_affinity(embeddings, prototypes))
+                # Means and cosines where the embeddings are; affinities are compared where the views are.
+                grid = embeddings.shape[2:]
+                keep = on_grid(mean, grid).amax(1) >= self.tau_max
+                prototypes, _ = class_prototypes(embeddings, on_grid(probs, grid), keep, fallback=True)
+                affinities.append(on_grid(prototype_affinity(embeddings, prototypes), mean.shape[2:]))
         judged = self(
             views,
             probability_pairs=list(combinations(views, 2)),

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from medssl.reliability import (
+    AgentScoreSelector,
     ConfidenceThreshold,
     DualAxis,
     Selector,
@@ -132,3 +133,32 @@ def test_a_view_without_its_features_is_refused():
 def test_a_selector_says_how_it_is_set():
     assert repr(ConfidenceThreshold(0.9)) == "ConfidenceThreshold(0.9)"
     assert "tau=0.1" in repr(DualAxis(tau=0.1))
+
+
+@pytest.mark.parametrize(("shape", "grid"), [((9, 8), (3, 2)), ((8, 8, 6), (4, 4, 3))])
+def test_dual_axis_takes_prototypes_where_the_embeddings_are_and_compares_where_the_views_are(shape, grid):
+    views = [view.detach() for view in random_views(2, 3, shape)]
+    generator = torch.Generator().manual_seed(7)
+    base = torch.randn(2, 4, *grid, generator=generator)
+    embeddings = [base + 0.3 * torch.randn(base.shape, generator=generator) for _ in range(2)]
+
+    def resize(x, size):
+        mode = {2: "bilinear", 3: "trilinear"}[len(size)]
+        return torch.nn.functional.interpolate(x, size, mode=mode)
+
+    keep = resize(torch.stack(views).mean(0), grid).amax(1) >= 0.85
+    affinities = [
+        resize(prototype_affinity(e, class_prototypes(e, resize(v, grid), keep, fallback=True)[0]), shape)
+        for e, v in zip(embeddings, views, strict=True)
+    ]
+    axis = DualAxis(tau=0.4, feature_tau=0.3)
+    judged = axis(views, probability_pairs=[tuple(views)], feature_pairs=[tuple(affinities)])
+    selection = axis.select(views, features=embeddings)
+    assert torch.equal(selection.mask, judged.positive)
+    assert torch.equal(selection.ruled_out, judged.negative)
+    without = axis.select(views)
+    assert 0 < selection.mask.sum() < without.mask.sum()
+
+
+def test_dual_axis_asks_for_two_views():
+    assert (DualAxis.min_views, ConfidenceThreshold.min_views, AgentScoreSelector.min_views) == (2, 1, 1)
