@@ -21,6 +21,8 @@ PSEUDO_LABEL_COLUMNS = (
     *UNSELECTED_RATES,
 )
 """Columns of ``pseudo_labels.csv``: of what, the rates of a selection, and the same without one."""
+SELECTION_STATISTICS = ("separation", "fallback")
+"""Columns that follow where a selector says such a thing of its selections: AgScore of its mixture."""
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,38 @@ import torch
 from ignite.engine import Events
 from torch import Tensor
 
-from medssl.common.errors import find_input_error
+from medssl.common.constants import IGNORE
+from medssl.common.errors import InputError, find_input_error
 from medssl.common.files import write_csv
 from medssl.common.rng import get_rng_state, set_rng_state
-from medssl.common.run_folder import PSEUDO_LABEL_COLUMNS, PSEUDO_LABEL_RATES, UNSELECTED_RATES
+from medssl.common.run_folder import (
+    PSEUDO_LABEL_COLUMNS,
+    PSEUDO_LABEL_RATES,
+    SELECTION_STATISTICS,
+    UNSELECTED_RATES,
+)
 from medssl.data import SeededDataset
 from medssl.metrics import ClassSelectionCounts, SelectionQuality
-from medssl.reliability import Selection, Selector
+from medssl.methods import PseudoLabels
+from medssl.reliability import Selection, Selector, choose
 from medssl.training.trainer import SemiSupervisedTrainer
 
 logger = logging.getLogger(__name__)
+
+
+class SelectorRecord(ClassSelectionCounts):
+    """Counts of one selector, and the statistics that its selections carried."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.statistics: dict[str, list[float]] = {}
+
+    def add(self, selection: Selection, truth: Tensor) -> None:
+        """Add a batch."""
+        self.update(selection.labels, selection.mask, truth)
+        for name in SELECTION_STATISTICS:
+            if name in selection.statistics:
+                self.statistics.setdefault(name, []).append(float(selection.statistics[name]))
 
 
 class PseudoLabelQuality:
@@ -40,7 +62,10 @@ class PseudoLabelQuality:
     ``ppv_all`` is the share of all pseudo-labels that is right. A row of class k judges "is k" among the
     selected voxels (TCSeg's Figure 4; :meth:`medssl.metrics.ClassSelectionCounts.compute_class`), and
     ``*_all`` the same without a selection. A method's own selections are one selector under the method's
-    name, the counts of its decoders added up.
+    name, the counts of its decoders added up. The others are asked in evaluation mode, in which they learn
+    nothing; padding of images, black where the label is ignored, is no pixel to them, and ignored labels
+    judge nothing. One that needs what the method does not hand over is left out, with a warning. Where a
+    selector gives them, ``separation`` and ``fallback`` follow in the row ``all``, mean over the batches.
 
     With several processes the first one measures.
 
@@ -88,6 +113,7 @@ class PseudoLabelQuality:
         self.interval, self.batch_size, self.seed = interval, batch_size, seed
         self._patches: list[tuple[Tensor, Tensor]] | None = None
         self._rows: list[dict[str, Any]] = []
+        self._left_out: set[str] = set()
 
     def attach(self, engine: SemiSupervisedTrainer) -> None:
         """Judge the training of this engine; nothing where there is no case."""
@@ -114,14 +140,15 @@ class PseudoLabelQuality:
             return
         for name, counts in measured.items():
             self._rows += self._rows_of(engine, name, counts)
-        write_csv(self.path, self._rows, columns=PSEUDO_LABEL_COLUMNS)
+        said = [name for name in SELECTION_STATISTICS if any(name in row for row in self._rows)]
+        write_csv(self.path, self._rows, columns=(*PSEUDO_LABEL_COLUMNS, *said))
 
-    def measure(self, engine: SemiSupervisedTrainer) -> dict[str, ClassSelectionCounts] | None:
+    def measure(self, engine: SemiSupervisedTrainer) -> dict[str, SelectorRecord] | None:
         """Counts by selector of what the method would train on now; None where it has no pseudo-labels."""
         device, method = torch.device(engine.state.device), engine.method
         rng, training = get_rng_state(device), method.training
         buffers = [buffer.clone() for buffer in method.buffers()]
-        counts: dict[str, ClassSelectionCounts] = {}
+        records: dict[str, SelectorRecord] = {}
         try:
             patches = self._load()
             torch.manual_seed(self.seed + engine.state.iteration)
@@ -135,17 +162,32 @@ class PseudoLabelQuality:
                     if pseudo is None:
                         return None
                     selections = [(self.name, own) for own in pseudo.selections.values()]
-                    for name, selector in self.selectors.items():
-                        other = selector.to(device).select(pseudo.views, features=pseudo.features)
-                        selections.append((name, other))
+                    selections += self._ask_others(pseudo, _valid(images, truth))
                 for name, selection in selections:
-                    self._count(counts, name, selection, truth)
+                    records.setdefault(name, SelectorRecord(self.num_classes)).add(selection, truth)
         finally:
             for buffer, before in zip(method.buffers(), buffers, strict=True):
                 buffer.copy_(before)
             method.train(training)
             set_rng_state(rng, device)
-        return counts
+        return records
+
+    def _ask_others(self, pseudo: PseudoLabels, valid: Tensor | None) -> list[tuple[str, Selection]]:
+        """What the other selectors believe of the same views."""
+        selections = []
+        for name, selector in self.selectors.items():
+            training = selector.training
+            selector.to(pseudo.views[0].device).eval()
+            try:
+                selection = choose(selector, pseudo.views, features=pseudo.features, valid=valid)
+                selections.append((name, selection))
+            except InputError as fault:
+                if name not in self._left_out:
+                    logger.warning("selector %s is left out of the pseudo-labels' quality: %s", name, fault)
+                self._left_out.add(name)
+            finally:
+                selector.train(training)
+        return selections
 
     def _load(self) -> list[tuple[Tensor, Tensor]]:
         """The patches ``(C, *S)`` and their labels ``(*S)``, drawn at the first call."""
@@ -169,19 +211,16 @@ class PseudoLabelQuality:
             return None
         return case
 
-    def _count(
-        self, counts: dict[str, ClassSelectionCounts], name: str, selection: Selection, truth: Tensor
-    ) -> None:
-        counts.setdefault(name, ClassSelectionCounts(self.num_classes))
-        counts[name].update(selection.labels, selection.mask, truth)
-
     def _rows_of(
-        self, engine: SemiSupervisedTrainer, name: str, counts: ClassSelectionCounts
+        self, engine: SemiSupervisedTrainer, name: str, counts: SelectorRecord
     ) -> list[dict[str, Any]]:
         overall = counts.compute()
         right = int(counts.counts.diagonal(dim1=1, dim2=2).sum())
         share = right / overall.pixels if overall.pixels else math.nan
         rows = [self._row(engine, name, "all", overall, (share, math.nan, math.nan))]
+        for statistic, values in counts.statistics.items():
+            mean = sum(values) / len(values)
+            rows[0][statistic] = round(mean, 6) if math.isfinite(mean) else ""
         for label in range(1, self.num_classes):
             unselected = counts.compute_class(label, everything=True)
             compared = (unselected.ppv, unselected.npv, unselected.tpr)
@@ -203,3 +242,9 @@ class PseudoLabelQuality:
         return row | {
             column: "" if math.isnan(share) else round(share, 6) for column, share in shares.items()
         }
+
+
+def _valid(images: Tensor, truth: Tensor) -> Tensor | None:
+    """The pixels that are no padding, as an image is padded: black, and ignored; None where all are."""
+    padding = (images == 0).all(1) & (truth == IGNORE)
+    return ~padding if padding.any() else None

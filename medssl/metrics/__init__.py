@@ -27,6 +27,7 @@ from medssl.metrics.selection_quality import (
     SelectionCounts,
     SelectionQuality,
     false_positive_rate_at,
+    fpr_at_tpr,
     selection_quality,
 )
 from medssl.metrics.selective import RiskCoverage, area_under_risk_coverage, risk_coverage_curve
@@ -68,6 +69,7 @@ __all__ = [
     "expected_calibration_error",
     "false_positive_rate_at",
     "find_metric",
+    "fpr_at_tpr",
     "hausdorff95",
     "hausdorff95_directed_max",
     "jaccard",

@@ -1,5 +1,6 @@
 """How good a selection of pseudo-labels is, judged with labels that training never sees."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -164,6 +165,39 @@ def false_positive_rate_at(
     if not (positive_std > 0 and negative_std > 0):
         raise ValueError(f"deviations must be above 0, got {positive_std} and {negative_std}")
     return float(norm.cdf((positive_std * norm.ppf(tpr) - gap) / negative_std))
+
+
+def fpr_at_tpr(scores: Tensor, right: Tensor, tpr: float) -> float:
+    """False positive rate of the highest threshold that selects a share ``tpr`` of the right labels.
+
+    What :func:`false_positive_rate_at` predicts of normal scores, measured. Selected is what scores at least
+    the threshold; the rate is a point of the ROC curve, not interpolated between two.
+
+    Args:
+        scores: of any shape; higher means more reliable.
+        right: bool, of the shape of ``scores``: whether the pseudo-label is right. Leave ignored pixels out.
+        tpr: in (0, 1].
+
+    Returns:
+        In [0, 1]; NaN where there is no right label, or no wrong one.
+
+    Raises:
+        ValueError: shapes that differ, ``right`` that is not bool, a score that is NaN, or ``tpr`` outside
+            its range.
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
+    if right.shape != scores.shape or right.dtype is not torch.bool:
+        raise ValueError(f"right must be bool {tuple(scores.shape)}, got {right.dtype} {tuple(right.shape)}")
+    of_right, of_wrong = scores[right], scores[~right]
+    if not len(of_right) or not len(of_wrong):
+        return float("nan")
+    if scores.isnan().any():
+        raise ValueError("scores must be numbers, got NaN")
+    # A share such as 0.07 of 100 is 7 and not, by rounding, 8.
+    needed = max(1, math.ceil(tpr * len(of_right) - 1e-9))
+    threshold = of_right.sort(descending=True).values[needed - 1]
+    return float((of_wrong >= threshold).double().mean())
 
 
 def _check_selection(pseudo_labels: Tensor, selected: Tensor, truth: Tensor) -> None:

@@ -282,7 +282,7 @@ def _candidates(
     sizes = starts.diff()
     predicted = (sizes > 0).sum().clamp_min(1)
     # A share such as 0.07 of 100 pixels is 7 and not, by rounding, 8.
-    share = (starts[-1] * budget / predicted - 1e-4).ceil().long()
+    share = (starts[-1].double() * budget / predicted - 1e-9).ceil().long()
     quota = torch.minimum(sizes, torch.maximum(share, _level(sizes, need)))
     ends = quota.cumsum(0)
     capacity = min(len(order), max(math.ceil(budget * len(order)), need) + len(sizes))

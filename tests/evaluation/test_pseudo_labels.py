@@ -11,7 +11,7 @@ from medssl.common.errors import InputError
 from medssl.evaluation.pseudo_labels import PseudoLabelQuality
 from medssl.methods import PseudoLabels
 from medssl.metrics import selection_quality
-from medssl.reliability import ConfidenceThreshold, Selection, Selector
+from medssl.reliability import AgentScoreSelector, ConfidenceThreshold, Selection, Selector
 from medssl.training.checkpointer import Checkpointer
 from medssl.training.checkpoints import restore
 from tests.training import tiny
@@ -177,3 +177,70 @@ def test_a_selector_is_shown_the_features_of_the_views():
     counts = quality("q.csv", selectors={"sign": ByFeature()}).measure(trainer)
     positive = np.mean([float((case["image"] > 0).float().mean()) for case in hidden()])
     assert counts["sign"].compute().coverage == pytest.approx(positive)
+
+
+class Shown(Pseudo):
+    """Hands over what the network sees as embeddings."""
+
+    def pseudo_labels(self, images):
+        pseudo = super().pseudo_labels(images)
+        features = torch.cat([images, 1 - images, images.square()], 1)
+        return PseudoLabels(pseudo.views, pseudo.selections, features=(features, features))
+
+
+def test_agent_scores_are_judged_beside_others_and_say_how_far_their_groups_are_apart(tmp_path):
+    agent = AgentScoreSelector(4, 8, budget=0.3)
+    selectors = {"agent": agent, "conf": ConfidenceThreshold(0.9)}
+    trained([quality(tmp_path / "q.csv", selectors=selectors)], method=Shown(tiny.TinyNet()))
+    table = rows(tmp_path / "q.csv")
+    assert {row["selector"] for row in table} == {"own", "agent", "conf"}
+    for row in table:
+        said = row["selector"] == "agent" and row["class"] == "all"
+        assert bool(row["separation"]) == bool(row["fallback"]) == said
+    own = [row for row in table if row["selector"] == "agent" and row["class"] == "all"]
+    assert all(float(row["separation"]) > 0 and float(row["fallback"]) in (0, 0.5, 1) for row in own)
+    assert any(0 < float(row["coverage"]) < 1 for row in own)
+    assert agent.training
+    assert int(agent.selections) == 0  # it was asked and has learnt nothing
+    trained([quality(tmp_path / "p.csv", selectors={"conf": ConfidenceThreshold(0.9)})])
+    assert "separation" not in rows(tmp_path / "p.csv")[0]
+
+
+def test_a_selector_that_lacks_features_is_left_out_with_one_warning(tmp_path, caplog):
+    selectors = {"agent": AgentScoreSelector(), "conf": ConfidenceThreshold(0.9)}
+    with caplog.at_level(logging.WARNING):
+        trained([quality(tmp_path / "q.csv", selectors=selectors)])
+    assert {row["selector"] for row in rows(tmp_path / "q.csv")} == {"own", "conf"}
+    warnings = [line for line in caplog.messages if "left out" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("selector agent is left out of the pseudo-labels' quality: AgentScore")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_padding_of_images_is_shown_to_selectors_and_ignored_labels_judge_nothing(padded):
+    seen = []
+
+    class Sees(Selector):
+        wants_valid = True
+
+        def select(self, views, *, features=None, valid=None):
+            seen.append(valid)
+            labels = views[0].argmax(1)
+            return Selection(labels, torch.ones_like(labels, dtype=torch.bool))
+
+    cases = hidden()
+    for case in cases:
+        case["image"], case["label"] = case["image"].clone(), case["label"].clone()
+        case["label"][..., 0] = 255
+        case["image"][..., 0] = 0 if padded else 0.5
+        case["image"][..., 1] = 0  # black, and labelled
+    counts = quality("q.csv", cases=cases, selectors={"sees": Sees()}).measure(trained(epochs=1))
+    pixels = sum(int((case["label"] != 255).sum()) for case in cases)
+    assert counts["sees"].compute().pixels == pixels
+    assert counts["sees"].compute().coverage == 1
+    if not padded:
+        assert seen == [None, None]
+        return
+    valid = torch.cat(seen)
+    assert not valid[..., 0].any()
+    assert valid[..., 1:].all()

@@ -7,8 +7,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
-from medssl.metrics import ClassSelectionCounts, SelectionCounts, false_positive_rate_at, selection_quality
+from medssl.metrics import (
+    ClassSelectionCounts,
+    SelectionCounts,
+    false_positive_rate_at,
+    fpr_at_tpr,
+    selection_quality,
+)
 
 
 def test_shares_by_hand():
@@ -110,3 +117,73 @@ def test_the_rate_is_that_of_a_threshold_on_samples():
         false_positive_rate_at(1.0, gap=1)
     with pytest.raises(ValueError, match="deviations"):
         false_positive_rate_at(0.5, gap=1, negative_std=0)
+
+
+@pytest.mark.parametrize(("positive", "negative", "gap"), [(1.0, 1.0, 0.7), (0.4, 1.3, 1.0), (2.0, 0.5, 3.0)])
+@pytest.mark.parametrize("tpr", [0.2, 0.8])
+def test_the_predicted_rate_is_that_above_the_threshold_of_the_two_normal_distributions(
+    positive, negative, gap, tpr
+):
+    threshold = norm.isf(tpr, loc=3 + gap, scale=positive)
+    expected = norm.sf(threshold, loc=3, scale=negative)
+    ours = false_positive_rate_at(tpr, gap=gap, positive_std=positive, negative_std=negative)
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+SCORES = {
+    "continuous": lambda rng: rng.normal(size=200),
+    "ties": lambda rng: rng.integers(0, 6, 200) / 5,
+    "constant": lambda rng: np.ones(200),
+}
+
+
+def scored(kind, seed=0):
+    rng = np.random.default_rng(seed)
+    right = rng.random(200) < 0.6
+    return SCORES[kind](rng) + 0.5 * right, right
+
+
+@pytest.mark.parametrize("tpr", [0.01, 0.1, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("kind", SCORES)
+def test_the_measured_rate_is_that_of_the_highest_threshold_that_selects_enough(kind, tpr):
+    scores, right = scored(kind)
+    for threshold in sorted(set(scores), reverse=True):
+        selected = scores >= threshold
+        if (selected & right).sum() >= tpr * right.sum() - 1e-9:
+            break
+    expected = (selected & ~right).sum() / (~right).sum()
+    ours = fpr_at_tpr(torch.from_numpy(scores).view(10, 20), torch.from_numpy(right).view(10, 20), tpr)
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("tpr", [0.1, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("kind", SCORES)
+def test_the_measured_rate_is_a_point_of_scikit_learns_curve(kind, tpr):
+    metrics = pytest.importorskip("sklearn.metrics", exc_type=ImportError)
+    scores, right = scored(kind, seed=1)
+    fprs, tprs, _ = metrics.roc_curve(right, scores, drop_intermediate=False)
+    expected = fprs[np.argmax(tprs >= tpr - 1e-12)]
+    assert fpr_at_tpr(torch.from_numpy(scores), torch.from_numpy(right), tpr) == pytest.approx(expected)
+
+
+def test_the_measured_rate_of_normal_scores_is_the_predicted_one():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(1.5, 0.8, 200_000), rng.normal(0, 1.2, 200_000)])
+    right = torch.arange(400_000) < 200_000
+    predicted = false_positive_rate_at(0.9, gap=1.5, positive_std=0.8, negative_std=1.2)
+    assert fpr_at_tpr(torch.from_numpy(scores), right, 0.9) == pytest.approx(predicted, abs=5e-3)
+
+
+def test_the_measured_rate_of_nothing_and_of_bad_input():
+    scores, right = torch.rand(5), torch.ones(5, dtype=torch.bool)
+    assert math.isnan(fpr_at_tpr(scores, right, 0.5))
+    assert math.isnan(fpr_at_tpr(scores, ~right, 0.5))
+    mixed = torch.tensor([True, False, True, False, True])
+    for arguments, message in (
+        ((scores, mixed, 0.0), "tpr"),
+        ((scores, mixed[:3], 0.5), "right must be bool"),
+        ((scores, mixed.float(), 0.5), "right must be bool"),
+        ((torch.full((5,), torch.nan), mixed, 0.5), "NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fpr_at_tpr(*arguments)

@@ -25,7 +25,7 @@ def candidates(confidence, labels, valid, classes, *, budget, need, most):
     predicted = [k for k in members if members[k]]
     if not predicted:
         return []
-    level = math.ceil(budget * sum(valid) / len(predicted) - 1e-4)
+    level = math.ceil(budget * sum(valid) / len(predicted) - 1e-9)
     while sum(min(level, len(members[k])) for k in predicted) < min(need, sum(valid)):
         level += 1
     chosen = []
