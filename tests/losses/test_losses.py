@@ -191,3 +191,24 @@ def test_an_image_equals_a_volume_with_one_slice(classes):
     for name, loss in flat.items():
         assert loss > 0
         torch.testing.assert_close(loss, deep[name], msg=name)
+
+
+def test_cross_entropy_equals_torchs_to_the_bit_and_is_zero_where_all_is_ignored():
+    logits, labels = random_case()
+    labels[:, 1] = 255
+    assert torch.equal(cross_entropy(logits, labels), F.cross_entropy(logits, labels, ignore_index=255))
+    logits.requires_grad_()
+    nothing = cross_entropy(logits, torch.full_like(labels, 255))
+    nothing.backward()
+    assert nothing == 0
+    assert not logits.grad.any()
+
+
+def test_a_mean_over_some_voxels_divides_by_their_number():
+    logits, labels = random_case()
+    mask, counted = torch.rand(labels.shape) > 0.5, torch.rand(labels.shape) > 0.3
+    mask &= counted
+    each = F.cross_entropy(logits, labels, reduction="none")
+    loss = positive_loss(logits, labels, mask, over=counted)
+    torch.testing.assert_close(loss, each[mask].sum() / counted.sum())
+    assert positive_loss(logits, labels, mask & False, over=counted & False) == 0
