@@ -12,6 +12,7 @@ from medssl.data.batches.loader import (
     two_stream_loader,
 )
 from medssl.data.batches.sampling import TwoStreamBatchSampler
+from medssl.data.batches.strong_volumes import strong_volume_view
 from medssl.data.checks.labels import validate_labels
 from medssl.data.checks.lists import validate_datalist
 from medssl.data.lists.contents import contents_sha256
@@ -57,6 +58,7 @@ __all__ = [
     "read_split",
     "split_names",
     "split_sha256",
+    "strong_volume_view",
     "training_datalist",
     "two_stream_loader",
     "validate_datalist",
