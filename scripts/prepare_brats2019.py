@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from medssl.common.errors import InputError
+from medssl.data.preparing.forms import Prepared
 from medssl.data.preparing.prepare import (
     Outcome,
-    Prepared,
     Recipe,
     load_case,
     parser_for,

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from medssl.common.errors import InputError
+from medssl.data.preparing.forms import Prepared
 from medssl.data.preparing.prepare import (
     Outcome,
-    Prepared,
     Recipe,
     load_case,
     parser_for,

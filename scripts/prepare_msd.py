@@ -15,9 +15,9 @@ from monai.apps import DecathlonDataset
 
 from medssl.common.errors import InputError, unknown_name
 from medssl.data import case_name
+from medssl.data.preparing.forms import Prepared
 from medssl.data.preparing.prepare import (
     Outcome,
-    Prepared,
     Recipe,
     load_case,
     parser_for,

@@ -25,7 +25,8 @@ from medssl.common.errors import InputError
 from medssl.data import LoadCased
 from medssl.data.checks.findings import refuse
 from medssl.data.checks.volumes import grid_faults
-from medssl.data.preparing.prepare import Outcome, Prepared, Recipe, parser_for, prepare_set, run_script, walk
+from medssl.data.preparing.forms import Prepared
+from medssl.data.preparing.prepare import Outcome, Recipe, parser_for, prepare_set, run_script, walk
 from medssl.data.reading.alignment import align_label
 from medssl.data.reading.formats import is_dicom_folder
 

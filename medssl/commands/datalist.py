@@ -7,8 +7,15 @@ from typing import Any
 
 from medssl.common.errors import InputError
 
+PUBLISHED = (
+    *("la", "pancreas_ct", "brats2019"),
+    *("voc", "cityscapes", "coco", "ade20k", "camvid"),
+)
+"""The published splits; their module would import torch for a --help."""
+
 EXAMPLES = """\
 a published split:  medssl datalist --dataset la --data DIR --labeled 8 --validation 8 --out d.json
+                    medssl datalist --dataset camvid --data DIR --labeled 1/16 --out d.json
 your own data:      medssl datalist --images DIR --labels DIR --labeled 0.1 --validation 0.1 --test 0.2 \\
                                     --seed 1 --out d.json
 
@@ -29,7 +36,10 @@ def add_datalist(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the datalist (JSON)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     parser.add_argument(
-        "--labeled", type=_share, metavar="N", help="labelled cases (default: all with a label)"
+        "--labeled",
+        type=_share_or_name,
+        metavar="N",
+        help="labelled cases (default: all with a label); of published images also a subset such as 1/16",
     )
     parser.add_argument(
         "--validation", type=_share, default=0, metavar="N", help="validation cases (default 0)"
@@ -37,7 +47,7 @@ def add_datalist(commands: Any) -> None:
     parser.add_argument("--test", type=_share, default=0, metavar="N", help="test cases (default 0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default 0)")
     published = parser.add_argument_group("a published split")
-    published.add_argument("--dataset", metavar="NAME", help="la, pancreas_ct, brats2019 or phantom")
+    published.add_argument("--dataset", metavar="NAME", help=f"{', '.join(PUBLISHED)} or phantom")
     published.add_argument("--data", metavar="DIR", help="folder of the data set")
     published.add_argument("--allow-missing", action="store_true", help="use the part whose files exist")
     published.add_argument(
@@ -107,6 +117,8 @@ def _own(arguments: argparse.Namespace) -> dict[str, Any]:
     from medssl.data import build_own_datalist
 
     _refuse(arguments, ("dataset", "data", "allow_missing", "exclude_withdrawn"), "--dataset")
+    if isinstance(arguments.labeled, str):
+        raise InputError(f"--labeled {arguments.labeled}", "is no number", "give 8 or 0.1")
     pairs = arguments.label_map or ()
     if any(pair.count("=") != 1 for pair in pairs):
         raise InputError("--label-map", f"{' '.join(pairs)} is no list of OLD=NEW", "write 4=3 2=1")
@@ -131,6 +143,14 @@ def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], needs: str) -
         if getattr(arguments, name):
             option = "--" + name.replace("_", "-")
             raise InputError(option, f"goes with {needs}, which is not given", "leave one of them out")
+
+
+def _share_or_name(text: str) -> int | float | str:
+    """As :func:`_share`; what is no number is the name of a published subset."""
+    try:
+        return _share(text)
+    except ValueError:
+        return text
 
 
 def _share(text: str) -> int | float:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medssl.common.errors import InputError, unknown_name
+from medssl.data.lists.image_sets import IMAGE_SETS, place_images
 from medssl.data.lists.layout import FORMS, CaseFiles, find_case, list_cases, name_some
 from medssl.data.lists.published_splits import Split, read_split, split_sha256
 
@@ -17,14 +18,14 @@ Datalist = dict[str, Any]
 
 LISTS = ("training", "unlabeled", "validation", "test")
 CANONICAL = ("la", "pancreas_ct", "brats2019")
-DATASETS = (*CANONICAL, "phantom", "custom")
+DATASETS = (*CANONICAL, *IMAGE_SETS, "phantom", "custom")
 
 
 def build_datalist(
     dataset_dir: str | Path,
     *,
     dataset: str,
-    labeled: int | float | None,
+    labeled: int | float | str | None,
     validation: int | float = 0,
     test: int | float = 0,
     seed: int = 0,
@@ -37,7 +38,10 @@ def build_datalist(
     For a canonical data set (``la``, ``pancreas_ct``, ``brats2019``) the training list keeps its
     published order: the first ``labeled`` cases are the labelled ones, the last ``validation`` cases are
     for validation, the rest are unlabelled. The published test list, and for ``validation=0`` the
-    published validation list, are used as far as their files exist. For ``phantom`` and ``custom`` the
+    published validation list, are used as far as their files exist. Of a published set of images (``voc``,
+    ``cityscapes``, ``coco``, ``ade20k``, ``camvid``) a published subset is labelled (by its name such as
+    ``"1/16"``, its size or its share), all other training images are unlabelled, and what lies in
+    ``images/test`` is for testing. For ``phantom`` and ``custom`` the
     cases are those of ``images/``; test cases are taken from the end of those that have a label file,
     validation cases before them, the labelled ones from the beginning, and all that is left, with or
     without a label file, is unlabelled. Cases stand in the order of their names (``phantom``) or in a
@@ -47,9 +51,9 @@ def build_datalist(
     Args:
         dataset_dir: folder that holds ``images/CASE.nii.gz`` and ``labels/CASE.nii.gz`` (or ``.nii``,
             ``.nrrd``, ``.mha``), or, for a canonical data set, the field's HDF5 files.
-        dataset: ``la``, ``pancreas_ct``, ``brats2019``, ``phantom`` or ``custom``.
+        dataset: ``la``, ``pancreas_ct``, ``brats2019``, ``phantom``, ``custom``, or one of those above.
         labeled: number of labelled cases, or their fraction in (0, 1) of all cases that are not test
-            cases; None for all that have a label file.
+            cases; None for all that have a label file. Of published images also the name of a subset.
         validation: number of validation cases, or their fraction, likewise.
         test: number of test cases, or their fraction in (0, 1) of all cases (``phantom``, ``custom``).
         seed: seed of the random order (``custom``).
@@ -72,7 +76,14 @@ def build_datalist(
         raise unknown_name("dataset", dataset, DATASETS)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "name the folder that holds the data set")
-    if dataset in CANONICAL:
+    if dataset in IMAGE_SETS:
+        if test or exclude_withdrawn or isinstance(validation, float):
+            name = "test" if test else "exclude_withdrawn" if exclude_withdrawn else "validation"
+            raise InputError(name, f"{dataset} has published lists", "leave it out; validation is a number")
+        result = _published_images(folder, dataset, labeled, validation, allow_missing)
+    elif isinstance(labeled, str):
+        raise InputError(f"labeled={labeled}", f"{dataset} has no named subsets", "give a number or a share")
+    elif dataset in CANONICAL:
         if test:
             raise InputError("test", f"{dataset} has a published test list", "leave test at 0")
         split = read_split(dataset)
@@ -167,6 +178,19 @@ def _canonical(
         "source": split.source,
         "selection": "; ".join(notes),
         **lists,
+    }
+
+
+def _published_images(
+    folder: Path, dataset: str, labeled: int | float | str | None, validation: int, allow_missing: bool
+) -> Datalist:
+    split, files, selection = place_images(folder, dataset, labeled, validation, allow_missing)
+    return {
+        "name": dataset,
+        "classes": list(split.classes),
+        "source": split.source,
+        "selection": selection,
+        **make_lists(files["training"], files["unlabeled"], files["validation"], files["test"]),
     }
 
 

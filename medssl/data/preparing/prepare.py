@@ -18,11 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
-from numpy.typing import NDArray
 
 from medssl.common.errors import (
     InputError,
@@ -31,29 +29,14 @@ from medssl.common.errors import (
     leave_signals_to_parent,
     signals_raise,
 )
-from medssl.common.files import atomic_path, write_text
+from medssl.common.files import write_text
 from medssl.common.progress import Progress, log_to_terminal
 from medssl.data.lists.layout import name_some
-from medssl.data.preparing.phantoms import nifti_bytes
+from medssl.data.preparing.forms import VOLUMES, Form
 from medssl.data.reading.loading import LoadCased
 
 Sources = Mapping[str, Mapping[str, str]]
 """By case name: where its parts lie, such as ``{"image": ..., "label": ...}``."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One converted case.
-
-    Attributes:
-        image: ``(X, Y, Z)``, or ``(X, Y, Z, C)`` of several channels.
-        affine: 4 x 4 from voxel index to millimetres, RAS.
-        label: class ids ``(X, Y, Z)`` on the same grid, None for a case without a reference.
-    """
-
-    image: NDArray[Any]
-    affine: NDArray[np.float64]
-    label: NDArray[Any] | None
 
 
 @dataclass(frozen=True)
@@ -89,13 +72,14 @@ class Outcome:
 def prepare_set(
     out: str | Path,
     sources: Sources,
-    convert: Callable[[Mapping[str, str]], Prepared],
+    convert: Callable[[Mapping[str, str]], Any],
     recipe: Recipe,
     *,
+    form: Form = VOLUMES,
     jobs: int = 1,
     overwrite: bool = False,
 ) -> Outcome:
-    """Write ``images/CASE.nii.gz``, ``labels/CASE.nii.gz`` and ``dataset.json``.
+    """Write ``images/CASE``, ``labels/CASE``, with the suffixes of a form, and ``dataset.json``.
 
     Cases that are there already are kept, so that a run that was cut short is completed and a second run does
     nothing; each file is written whole or not at all. A case that cannot be converted does not stop the
@@ -104,8 +88,10 @@ def prepare_set(
     Args:
         out: the folder.
         sources: the cases.
-        convert: makes one case from its sources; a function of a module, as it goes to other processes.
+        convert: makes one case of the form from its sources; a function of a module, as it goes to other
+            processes.
         recipe: name, classes and settings, kept in ``dataset.json``.
+        form: volumes by default.
         jobs: processes.
         overwrite: replace a set that was made by another recipe.
 
@@ -117,14 +103,15 @@ def prepare_set(
         raise InputError(f"jobs={jobs}", "must be at least 1", "ask for more")
     if not sources:
         raise InputError(recipe.name, "no case found in the source folder", "see --help for its form")
-    listed = _open_set(out, recipe, overwrite)
+    listed = _open_set(out, recipe, form, overwrite)
     labeled = {case for case, parts in sources.items() if "label" in parts}
-    pending = [case for case in sorted(sources) if not _is_done(out, case, case in labeled)]
-    kept = tuple(case for case in sorted(sources) if case not in set(pending))
-    done = {case for case in listed if _is_done(out, case, False)} | set(kept)
+    pending = [case for case in sorted(sources) if not _is_done(form.paths(out, case), case in labeled)]
+    waiting = set(pending)
+    kept = tuple(case for case in sorted(sources) if case not in waiting)
+    done = {case for case in listed if _is_done(form.paths(out, case), False)} | set(kept)
     _write_record(out, recipe, done)
     faults: dict[str, str] = {}
-    write = partial(_prepare_case, out, convert)
+    write = partial(_prepare_case, out, convert, form)
     with Progress(len(pending), title=recipe.name, unit="case") as progress:
         for case, fault in _run(write, {case: sources[case] for case in pending}, jobs):
             if fault is None:
@@ -156,16 +143,6 @@ def load_case(parts: Mapping[str, str], *, h5_spacing: float = 1.0) -> tuple[Met
     load = LoadCased(["image", "label"], h5_spacing=h5_spacing)
     item = load({"image": parts["image"], **({"label": parts["label"]} if "label" in parts else {})})
     return item["image"], item.get("label")
-
-
-def compact(volume: NDArray[Any]) -> NDArray[Any]:
-    """The same values as uint8 or int16 where they fit without loss, else float32."""
-    low, high = float(volume.min()), float(volume.max())
-    for kind in (np.uint8, np.int16):
-        limits = np.iinfo(kind)
-        if limits.min <= low and high <= limits.max and np.array_equal(volume, np.round(volume)):
-            return volume.astype(kind)
-    return volume.astype(np.float32)
 
 
 def parser_for(description: str | None) -> argparse.ArgumentParser:
@@ -203,29 +180,17 @@ def run_script(prepare: Callable[[], Outcome]) -> int:
     return 1 if outcome.faults else 0
 
 
-def _paths(out: Path, case: str) -> tuple[Path, Path]:
-    return out / "images" / f"{case}.nii.gz", out / "labels" / f"{case}.nii.gz"
-
-
-def _is_done(out: Path, case: str, labeled: bool) -> bool:
-    image, label = _paths(out, case)
+def _is_done(paths: tuple[Path, Path], labeled: bool) -> bool:
+    image, label = paths
     return image.is_file() and (label.is_file() or not labeled)
 
 
 def _prepare_case(
-    out: Path, convert: Callable[[Mapping[str, str]], Prepared], case: str, parts: Mapping[str, str]
+    out: Path, convert: Callable[[Mapping[str, str]], Any], form: Form, case: str, parts: Mapping[str, str]
 ) -> str | None:
     """Convert and write one case; the fault in one line, None if all went well."""
     try:
-        prepared = convert(parts)
-        image, label = _paths(out, case)
-        files = [(image, compact(prepared.image))]
-        if prepared.label is not None:
-            # The image comes last: where it stands, the case is complete.
-            files.insert(0, (label, compact(prepared.label)))
-        for path, volume in files:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(nifti_bytes(volume, prepared.affine))
+        form.write(convert(parts), *form.paths(out, case))
     except Exception as error:  # one bad case must not cost the others
         input_error = find_input_error(error)
         text = " ".join(str(error).split())[:300]
@@ -265,7 +230,7 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _open_set(out: Path, recipe: Recipe, overwrite: bool) -> list[str]:
+def _open_set(out: Path, recipe: Recipe, form: Form, overwrite: bool) -> list[str]:
     """The cases that the folder lists already; removes those of another recipe where that was asked for."""
     if out.exists() and not out.is_dir():
         raise InputError(out, "is not a folder", "choose another output folder")
@@ -292,7 +257,7 @@ def _open_set(out: Path, recipe: Recipe, overwrite: bool) -> list[str]:
             "add --overwrite or choose another folder",
         )
     for case in listed:
-        for file in _paths(out, case):
+        for file in form.paths(out, case):
             file.unlink(missing_ok=True)
     return []
 

@@ -8,8 +8,9 @@ import pytest
 from monai.data import MetaTensor
 
 from medssl.common.errors import InputError
-from medssl.data.preparing import prepare
-from medssl.data.preparing.prepare import Prepared, Recipe, compact, prepare_set, run_script, walk
+from medssl.data.preparing import forms, prepare
+from medssl.data.preparing.forms import Prepared, compact
+from medssl.data.preparing.prepare import Recipe, prepare_set, run_script, walk
 from medssl.data.reading.alignment import align_label
 
 RECIPE = Recipe("toy", ("background", "organ"), {"size": 4})
@@ -59,7 +60,7 @@ def test_no_part_of_a_case_stays_when_writing_fails(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError("no space left")
 
-    monkeypatch.setattr(prepare, "nifti_bytes", fail)
+    monkeypatch.setattr(forms, "nifti_bytes", fail)
     outcome = prepare_set(tmp_path / "out", {"a": SOURCES["a"]}, convert, RECIPE)
     assert "no space left" in outcome.faults["a"]
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["dataset.json"]
