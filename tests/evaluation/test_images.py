@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
 from medpy.metric import binary
 from monai.data import MetaTensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder
-from medssl.evaluation.images import IN_SHORT, ImageMetrics, pooled_table
+from medssl.evaluation.images import IN_SHORT, pooled_table
 from medssl.metrics import ImageSums, ReliabilityMetrics, find_metric
+from tests.evaluation.image_scoring import scored
 
 CLASSES = 4
 COLUMNS = ["case", "class", "dice", "jaccard", "unit", "empty"]
@@ -35,22 +35,6 @@ def items(count=4, seed=0):
         reference = MetaTensor(labels[None].to(torch.uint8), meta={"filename_or_obj": f"label {index}.png"})
         made.append(({"case": f"image {index}", "reference": reference}, probs))
     return made
-
-
-def scored(path, made, **options):
-    """The images through an engine, one a batch, as an evaluator does it."""
-    scoring = ImageMetrics(path, num_classes=CLASSES, **options)
-
-    def predict(engine, pair):
-        loaded, probs = pair
-        engine.state.batch = [loaded]
-        return [{"label_map": probs.argmax(0)[None], "pred": probs}]
-
-    engine = Engine(predict)
-    engine.logger.disabled = True  # of the traceback that ends in the line that is tested
-    scoring.attach(engine)
-    engine.run(made)
-    return scoring, engine
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def add_report(actions: Any) -> None:
     parser.add_argument("runs", nargs="+", help="run folders, or folders that hold them")
     parser.add_argument("--out", required=True, help="folder of the report")
     parser.add_argument("--baseline", metavar="SETTING", help="compare every setting with this one only")
-    parser.add_argument("--metric", default="dice", help="of figures and comparisons (default dice)")
+    parser.add_argument("--metric", help="of figures and comparisons (default dice; of images miou)")
     parser.add_argument(
         "--subset", choices=("test", "validation"), default="test", help="which cases' scores (default test)"
     )

@@ -9,9 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl.common.draws import digest, generator
-from medssl.metrics.table import SCORE_COLUMNS
+from medssl.metrics.table import METRICS
+from medssl.protocol.analysis.pooled_runs import SUMS, PooledRun, case_weights
 
 Floats = NDArray[np.float64]
+
+_ORDER = [metric.name for metric in METRICS]
 
 RESAMPLES = 2000
 """Of every bootstrap."""
@@ -19,7 +22,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Scores:
-    """One setting's numbers in one metric.
+    """One setting's numbers in one metric, a run's number being the mean over its cases.
 
     Attributes:
         values: of every run and case, mean over classes; ``(runs, cases)``, NaN where it is not defined.
@@ -43,9 +46,55 @@ class Scores:
         """Mean of every case over the runs, ``(cases,)``."""
         return nan_mean(self.values, axis=0)
 
+    def resampled(
+        self, *, runs: NDArray[np.int64] | None = None, cases: NDArray[np.int64] | None = None
+    ) -> Floats:
+        """Numbers of the runs of bootstrap samples: see :func:`resample_runs`."""
+        return resample_runs(self.values, runs=runs, cases=cases)
+
+
+@dataclass(frozen=True)
+class PooledScores(Scores):
+    """One setting's numbers in one metric that is pooled over images: a function of sums over them.
+
+    There is no number of an image, hence ``values`` is NaN throughout, and nothing is tested over images.
+
+    Attributes:
+        pooled: the runs, in the order of ``seeds``, over the images in the order of ``cases``.
+        metric: its name.
+        classes: whose mean it is, where it is of classes.
+    """
+
+    pooled: tuple[PooledRun, ...]
+    metric: str
+    classes: tuple[int, ...]
+
+    @property
+    def runs(self) -> Floats:
+        """The number of every run, ``(runs,)``."""
+        numbers: Floats = self.resampled()[0]
+        return numbers
+
+    def resampled(
+        self, *, runs: NDArray[np.int64] | None = None, cases: NDArray[np.int64] | None = None
+    ) -> Floats:
+        """Numbers of the runs of bootstrap samples, runs and images crossed as in :func:`resample_runs`."""
+        return draw_runs(np.stack([self._numbers(run, cases) for run in self.pooled]), runs)
+
+    def _numbers(self, run: PooledRun, cases: NDArray[np.int64] | None) -> Floats:
+        pooled = run.pooled(cases)
+        if self.metric in pooled:
+            return pooled[self.metric]
+        return nan_mean(run.class_iou(cases)[:, list(self.classes)], axis=1)
+
 
 def scores(table: pd.DataFrame, cases: Sequence[str]) -> Scores:
-    """Rows of one setting, checkpoint and metric as a matrix over these cases; the rows' order is free."""
+    """Rows of one setting, checkpoint and metric as a matrix over these cases; the rows' order is free.
+
+    Rows that name sums of images (:data:`~medssl.protocol.analysis.pooled_runs.SUMS`) are pooled instead.
+    """
+    if SUMS in table:
+        return _pooled_scores(table, cases)
     # A fixed order of classes: the last digit of a mean depends on it.
     table = table.sort_values(["seed", "case", "class"])
     numbers = table.groupby(["seed", "case"])["value"].mean().unstack("case").reindex(columns=list(cases))
@@ -54,6 +103,19 @@ def scores(table: pd.DataFrame, cases: Sequence[str]) -> Scores:
         seeds=tuple(numbers.index.astype(int)),
         cases=tuple(cases),
         missing=int(table["value"].isna().sum()),
+    )
+
+
+def _pooled_scores(table: pd.DataFrame, cases: Sequence[str]) -> PooledScores:
+    by_seed = table.sort_values("seed").drop_duplicates("seed")
+    return PooledScores(
+        values=np.full((len(by_seed), len(cases)), np.nan),
+        seeds=tuple(by_seed["seed"].astype(int)),
+        cases=tuple(cases),
+        missing=int(table["value"].isna().sum()),
+        pooled=tuple(by_seed[SUMS]),
+        metric=str(table["metric"].iloc[0]),
+        classes=tuple(sorted(set(table["class"].astype(int)))),
     )
 
 
@@ -67,13 +129,18 @@ class Group(NamedTuple):
 
 
 def groups(table: pd.DataFrame) -> Iterator[tuple[Group, dict[str, Scores]]]:
-    """Every group of a long table with the scores of its methods, whose columns are the same cases."""
+    """Every group of a long table with the scores of its methods, whose columns are the same cases.
+
+    Of images all runs of a group must have the same
+    (:func:`medssl.protocol.analysis.store.require_comparable`).
+    """
     parts = {
         Group(str(part["dataset"].iloc[0]), int(part["labeled"].iloc[0]), *map(str, key[2:])): part
         for key, part in table.groupby(list(Group._fields))
     }
-    for group in sorted(parts, key=lambda g: (*g[:3], SCORE_COLUMNS.index(g.metric))):
-        cases = sorted(set(parts[group]["case"]))
+    for group in sorted(parts, key=lambda g: (*g[:3], _ORDER.index(g.metric))):
+        part = parts[group]
+        cases = part[SUMS].iloc[0].cases if SUMS in table else sorted(set(part["case"]))
         yield group, {str(name): scores(rows, cases) for name, rows in parts[group].groupby("method")}
 
 
@@ -123,16 +190,27 @@ def resample_runs(
     Returns:
         ``(resamples, runs)``; NaN for a run without any value among the drawn cases.
     """
-    count = values.shape[1]
     if cases is None:
         means = nan_mean(values, axis=1)[:, None]
     else:
-        rows = np.arange(len(cases))[:, None]
-        weights = np.bincount((rows * count + cases).ravel(), minlength=len(cases) * count)
-        weights = weights.reshape(len(cases), count).astype(float)
+        weights = case_weights(cases)
         defined = ~np.isnan(values)
         total, number = np.where(defined, values, 0.0) @ weights.T, defined @ weights.T
         means = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    return draw_runs(means, runs)
+
+
+def draw_runs(means: Floats, runs: NDArray[np.int64] | None) -> Floats:
+    """Numbers of drawn runs.
+
+    Args:
+        means: of every run in every resample of the cases, ``(runs, resamples)``; one column where the cases
+            are kept.
+        runs: indices ``(resamples, runs)``; None keeps the runs.
+
+    Returns:
+        ``(resamples, runs)``.
+    """
     if runs is None:
         return means.T
     resample = np.arange(len(runs))[:, None] if means.shape[1] > 1 else np.zeros((1, 1), int)

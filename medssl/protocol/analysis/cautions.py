@@ -101,8 +101,11 @@ def _of_setting(runs: Sequence[Run], seeds: set[int], measured: set[str]) -> Ite
         lacking = [name for name in expected if name not in run.policies]
         if lacking:
             yield "unscored run", f"seed {run.seed} has no test scores of {_listed(lacking)} ({run.path})"
-    yield from _empty_predictions(scored)
-    yield from _columns(scored, measured)
+    if any(run.of_images for run in scored):
+        yield from _classes_never_predicted(scored)
+    else:
+        yield from _empty_predictions(scored)
+        yield from _columns(scored, measured)
     unknown = [run for run in scored if any(None in p.values() for p in run.policies.values())]
     if unknown:
         yield "no policy", f"the policy of the metrics is not stated in full by {_seeds(unknown, scored)}"
@@ -131,6 +134,22 @@ def _empty_predictions(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
         if count:
             text = f"{count} of {total} masks of {checkpoint} are empty and count as the worst value: "
             yield "empty prediction", f"{text}{_listed(sorted(cases))} (seed {_listed(sorted(seeds))})"
+
+
+def _classes_never_predicted(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Of images: most lack most classes, but a class that is found in none of them pulls mIoU down alone."""
+    for checkpoint in get_args(Checkpoint):
+        missed: dict[int, list[int]] = defaultdict(list)
+        for run in runs:
+            scores = run.scores(checkpoint)
+            if scores is None:
+                continue
+            for label, masks in scores.groupby("class")["empty"]:
+                if masks.isin(["prediction", "both"]).all() and masks.eq("prediction").any():
+                    missed[int(str(label))].append(run.seed)
+        for label, seeds in sorted(missed.items()):
+            text = f"{checkpoint} predicts class {label} in no image, which counts as an IoU of 0"
+            yield "empty prediction", f"{text} (seed {_listed(sorted(seeds))})"
 
 
 def _columns(runs: Sequence[Run], measured: set[str]) -> Iterator[tuple[str, str]]:
@@ -201,7 +220,7 @@ def _of_differences(table: pd.DataFrame, metric: str, resamples: int, seed: int)
             low, high = sorted((swap * pair.low, swap * pair.high))
             span = f"95% interval over runs and cases {low:+.4f} to {high:+.4f}"
             yield Caution(*place, "few runs", f"{lead}; the runs leave that open: {span}")
-        if group.checkpoint == "last" and pair.cases < ENOUGH_CASES:
+        if group.checkpoint == "last" and pair.p == pair.p and pair.cases < ENOUGH_CASES:
             least = 2.0 ** (1 - pair.cases)
             text = f"with {pair.cases} cases no signed-rank test can give a p below {least:.4g}"
             yield Caution(*place, "few test cases", text)

@@ -5,6 +5,7 @@ whatever they are. Tests run over test cases, each with its mean over the seeds;
 interval of the difference and in the probability of improvement.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -17,21 +18,25 @@ from medssl.protocol.analysis.bootstrap import (
     RESAMPLES,
     Floats,
     Group,
+    PooledScores,
     Scores,
     case_draws,
     groups,
     interval,
     nan_mean,
-    resample_runs,
     run_draws,
 )
 
 COMPARISON = [
     *Group._fields,
-    *("a", "b", "difference", "low", "high", "cases_low", "cases_high", "better"),
+    *("a", "b", "difference", "low", "high", "simultaneous_low", "simultaneous_high"),
+    *("cases_low", "cases_high", "better"),
     *("probability", "probability_low", "probability_high", "cases", "p", "p_holm"),
 ]
 """Columns of :func:`compare_settings`."""
+
+ENOUGH_RUNS = 3
+"""With fewer runs of a setting nothing is said of how runs differ."""
 
 # Scores are written with six decimals. Means that are equal must not differ by the last bit: the signed-rank
 # test would rank that, and a tie would be won.
@@ -55,11 +60,15 @@ def compare_settings(
         - difference: mean of ``a`` minus mean of ``b`` over runs and cases; low, high: its 95% bootstrap
           interval, runs of each and cases of both resampled; cases_low, cases_high: cases alone, which is
           what a larger test set would narrow;
+        - simultaneous_low, simultaneous_high: the same for all rows of one data set, labelled count,
+          checkpoint and metric at once (:func:`simultaneous_intervals`): where one of them excludes 0, the
+          difference may be claimed; NaN with fewer than :data:`ENOUGH_RUNS` runs of either;
         - better: "a", "b" or, at no difference, "";
         - probability: that a run of ``a`` is better than one of ``b`` (:func:`probability_of_improvement`);
           probability_low, probability_high: its interval, resampled as that of the difference;
-        - cases: pairs that the test has; p: two-sided Wilcoxon signed-rank test over cases; p_holm: corrected
-          over all rows of the same checkpoint and metric, data sets and labelled counts together.
+        - cases: pairs that the test has, or images; p: two-sided Wilcoxon signed-rank test over cases;
+          p_holm: corrected over all rows of the same checkpoint and metric, data sets and labelled counts
+          together. Both are NaN for a number that is pooled over images, since no image has one.
 
     Raises:
         InputError: no method has the baseline's name.
@@ -74,19 +83,20 @@ def compare_settings(
             pairs = [(name, baseline) for name in sorted(methods) if name != baseline and baseline in methods]
         draws = case_draws(_number_of_cases(methods), group.dataset, resamples=resamples, seed=seed)
         both = {
-            name: resample_runs(
-                scores.values,
+            name: scores.resampled(
                 runs=run_draws(len(scores.seeds), group, name, resamples=resamples, seed=seed),
                 cases=draws,
             )
             for name, scores in methods.items()
         }
-        cases = {name: resample_runs(scores.values, cases=draws) for name, scores in methods.items()}
-        for a, b in pairs:
+        cases = {name: scores.resampled(cases=draws) for name, scores in methods.items()}
+        spans = _simultaneous(pairs, methods, both)
+        for (a, b), (low, high) in zip(pairs, spans, strict=True):
             rows.append(
                 {**group._asdict(), "a": a, "b": b}
                 | _difference(methods[a], methods[b], group)
                 | _interval_of_difference(both[a], both[b], "")
+                | {"simultaneous_low": low, "simultaneous_high": high}
                 | _interval_of_difference(cases[a], cases[b], "cases_")
                 | _improvement(methods[a], methods[b], both[a], both[b], group)
                 | _signed_rank(methods[a], methods[b])
@@ -95,6 +105,30 @@ def compare_settings(
     for _, family in result.groupby(["checkpoint", "metric"]):
         result.loc[family.index, "p_holm"] = holm(family["p"].to_numpy(float))
     return result
+
+
+def simultaneous_intervals(observed: Floats, drawn: Floats) -> Floats:
+    """Intervals that hold all of several differences at once in 95% of the experiments.
+
+    Each is the difference plus and minus its bootstrap standard error times one number for all: the 95th
+    percentile of the largest deviation, in standard errors, among the differences of a resample (the maximal
+    t statistic; Westfall and Young, Resampling-based multiple testing, 1993). Differences that go together
+    cost less than Bonferroni's correction would take.
+
+    Args:
+        observed: differences, ``(pairs,)``.
+        drawn: the same of bootstrap samples, ``(resamples, pairs)``; NaN where undefined.
+
+    Returns:
+        ``(pairs, 2)``; NaN for a difference that is none.
+    """
+    deviation = np.abs(drawn - observed)
+    error = np.sqrt(nan_mean((drawn - nan_mean(drawn, axis=0)) ** 2, axis=0))
+    scaled = np.divide(deviation, error, out=np.full(drawn.shape, -np.inf), where=error > 0)
+    largest = np.where(np.isnan(scaled), -np.inf, scaled).max(1, initial=-np.inf)
+    largest = largest[np.isfinite(largest)]
+    factor = float(np.percentile(largest, 95)) if len(largest) else 0.0
+    return np.stack([observed - factor * error, observed + factor * error], axis=1)
 
 
 def probability_of_improvement(a: Floats, b: Floats, *, lower_is_better: bool = False) -> Floats:
@@ -158,6 +192,20 @@ def _difference(a: Scores, b: Scores, group: Group) -> dict[str, float | str]:
     return {"difference": difference, "better": "a" if gain > 0 else "b" if gain < 0 else ""}
 
 
+def _simultaneous(
+    pairs: Sequence[tuple[str, str]], methods: Mapping[str, Scores], drawn: Mapping[str, Floats]
+) -> Floats:
+    """Of the pairs of a group, ``(pairs, 2)``; those with too few runs are NaN and count for no other."""
+    enough = [min(len(methods[name].seeds) for name in pair) >= ENOUGH_RUNS for pair in pairs]
+    spans: Floats = np.full((len(pairs), 2), np.nan)
+    if any(enough):
+        kept = [pair for pair, is_enough in zip(pairs, enough, strict=True) if is_enough]
+        observed = [nan_mean(methods[a].runs, axis=0) - nan_mean(methods[b].runs, axis=0) for a, b in kept]
+        differences = [nan_mean(drawn[a], axis=1) - nan_mean(drawn[b], axis=1) for a, b in kept]
+        spans[enough] = simultaneous_intervals(np.array(observed), np.stack(differences, axis=1))
+    return spans
+
+
 def _interval_of_difference(a: Floats, b: Floats, prefix: str) -> dict[str, float]:
     low, high = interval(nan_mean(a, axis=1) - nan_mean(b, axis=1))
     return {f"{prefix}low": low, f"{prefix}high": high}
@@ -171,6 +219,8 @@ def _improvement(a: Scores, b: Scores, drawn_a: Floats, drawn_b: Floats, group: 
 
 
 def _signed_rank(a: Scores, b: Scores) -> dict[str, float]:
+    if isinstance(a, PooledScores):
+        return {"cases": len(a.cases), "p": float("nan")}
     pairs = int((~np.isnan(a.of_cases - b.of_cases)).sum())
     return {"cases": pairs, "p": wilcoxon_over_cases(a.of_cases, b.of_cases)}
 

@@ -12,7 +12,6 @@ from medssl.protocol.analysis.bootstrap import (
     groups,
     interquartile_mean,
     interval,
-    resample_runs,
     run_draws,
 )
 
@@ -53,7 +52,7 @@ def rank_stability(table: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int
             draws = case_draws(len(scores.cases), group.dataset, resamples=resamples, seed=seed)
             runs = run_draws(len(scores.seeds), group, name, resamples=resamples, seed=seed)
             observed.append(interquartile_mean(scores.runs))
-            columns.append(interquartile_mean(resample_runs(scores.values, runs=runs, cases=draws)))
+            columns.append(interquartile_mean(scores.resampled(runs=runs, cases=draws)))
         ranks = _ranks(sign * np.array(observed)[None])[0]
         values = np.stack(columns, 1)
         drawn = _ranks(sign * values[~np.isnan(values).any(1)])

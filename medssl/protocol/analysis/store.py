@@ -11,9 +11,12 @@ from typing import Any, Literal, get_args
 import pandas as pd
 import yaml
 
+from medssl.common.constants import PIXEL
 from medssl.common.errors import InputError
 from medssl.common.run_folder import RunFolder, Selection, Status
-from medssl.metrics.table import CLASS_METRICS, SCORE_COLUMNS
+from medssl.metrics import ImageSums
+from medssl.metrics.table import CLASS_METRICS, METRICS, SCORE_COLUMNS
+from medssl.protocol.analysis.pooled_runs import SUMS, PooledRun
 
 Checkpoint = Literal["best", "last"]
 Subset = Literal["test", "validation"]
@@ -116,6 +119,23 @@ class Run:
         path = RunFolder(self.path).scores(checkpoint, subset)
         return _read_scores(path) if path.is_file() else None
 
+    @property
+    def of_images(self) -> bool:
+        """Whether its scores are of images, whose numbers are pooled."""
+        return any(policy["unit"] == PIXEL for policy in self.policies.values())
+
+    def pooled(self, checkpoint: Checkpoint, subset: Subset = "test") -> PooledRun:
+        """What the numbers of scored images are pooled from.
+
+        Raises:
+            InputError: a file that is missing, damaged, or of other images than the scores beside it.
+        """
+        path = RunFolder(self.path).sums(checkpoint, subset)
+        sums, scores = ImageSums.load(path), self.scores(checkpoint, subset)
+        if scores is not None and set(sums.cases) != set(scores["case"]):
+            raise InputError(path, "is of other images than the scores beside it", _SCORE_AGAIN)
+        return PooledRun(sums)
+
     def reliability(self, checkpoint: Checkpoint, subset: Subset = "test") -> dict[str, Any] | None:
         """The pooled reliability of a checkpoint, with its policy and diagram; None where there is no file.
 
@@ -159,7 +179,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
 
 
 def long_table(runs: Sequence[Run], *, subset: Subset = "test") -> pd.DataFrame:
-    """Every score of every finished run, one a row.
+    """Every score of every finished run, one a row; of images, every pooled number of theirs.
 
     The runs' own order does not matter: rows are sorted. Metrics of a case as a whole (reliability) stand in
     the rows of all its classes, as they do in the files. Values that are not defined stay NaN; a metric that
@@ -171,7 +191,9 @@ def long_table(runs: Sequence[Run], *, subset: Subset = "test") -> pd.DataFrame:
         subset: the cases: ``"test"``, or the ``"validation"`` cases that chose the best checkpoint.
 
     Returns:
-        :data:`COLUMNS`; ``method`` is the setting's name, ``value`` a float, ``class`` counts from 1.
+        :data:`COLUMNS`; ``method`` is the setting's name, ``value`` a float, ``class`` counts from 1. Of
+        images the rows are those of :meth:`medssl.protocol.analysis.pooled_runs.PooledRun.rows`, with its
+        column after these.
 
     Raises:
         InputError: a damaged file, or no score at all.
@@ -182,15 +204,19 @@ def long_table(runs: Sequence[Run], *, subset: Subset = "test") -> pd.DataFrame:
             scores = run.scores(checkpoint, subset) if run.finished else None
             if scores is None:
                 continue
-            part = scores.melt(["case", "class"], known_metrics(scores), "metric", "value")
+            if scores["unit"].eq(PIXEL).all():
+                part = run.pooled(checkpoint, subset).rows()
+            else:
+                part = scores.melt(["case", "class"], known_metrics(scores), "metric", "value")
             part["dataset"], part["labeled"], part["method"] = run.dataset, run.labeled, run.setting
             part["seed"], part["checkpoint"], part["selection"] = run.seed, checkpoint, run.selection
             parts.append(part)
     if not parts:
         where = runs[0].path if runs else "runs"
         raise InputError(where, f"no finished run has {subset} scores", "finish and score a run first")
-    table = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
-    order = {name: index for index, name in enumerate(SCORE_COLUMNS)}
+    table = pd.concat(parts, ignore_index=True)
+    table = table[[*COLUMNS, *table.columns.intersection([SUMS])]]
+    order = {metric.name: index for index, metric in enumerate(METRICS)}
     table = table.sort_values(
         ["dataset", "labeled", "method", "seed", "checkpoint", "metric", "case", "class"],
         key=lambda column: column.map(order) if column.name == "metric" else column,
@@ -212,10 +238,10 @@ def unknown_columns(scores: pd.DataFrame) -> list[str]:
 def require_comparable(runs: Sequence[Run]) -> None:
     """Refuse runs whose numbers must not stand in one table.
 
-    Finished runs of one data set must have been scored on the same test cases (by the contents of their files
-    and by name) under the same policy (:data:`POLICY`); those of one labelled count must have the same case
-    lists; the scores of a run must be of its own lists; and no setting may hold a seed twice. What a run does
-    not state (null) is not compared;
+    Runs of scans and of images have no number in common. Finished runs of one data set must have been scored
+    on the same test cases (by the contents of their files and by name) under the same policy
+    (:data:`POLICY`); those of one labelled count must have the same case lists; the scores of a run must be
+    of its own lists; and no setting may hold a seed twice. What a run does not state (null) is not compared;
     :func:`medssl.protocol.analysis.cautions.find_cautions` names it.
 
     Raises:
@@ -239,6 +265,9 @@ def require_comparable(runs: Sequence[Run]) -> None:
             fault = f"is seed {run.seed} of {run.setting!r} as {seen[identity].path} is"
             raise InputError(run.path, fault, "leave one of them out, or give it a setting of its own")
         seen[identity] = run
+        if run.policies:
+            kind = "of images" if run.of_images else "of scans"
+            same(run, (), kind, "kind of scores", "report scans and images apart")
         same(run, (run.dataset,), run.record.get("test_fingerprint"), "test set (test_fingerprint)", apart)
         split = run.record["split_sha256"]
         one_list = "give all runs one datalist (datalist_file), or report them apart"

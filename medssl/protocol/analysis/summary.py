@@ -17,7 +17,6 @@ from medssl.protocol.analysis.bootstrap import (
     groups,
     interquartile_mean,
     interval,
-    resample_runs,
     run_draws,
 )
 
@@ -113,8 +112,7 @@ def best_last_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 def _of_setting(scores: Scores, group: Group, method: str, resamples: int, seed: int) -> dict[str, float]:
     runs = pd.Series(scores.runs)
-    drawn = resample_runs(
-        scores.values,
+    drawn = scores.resampled(
         runs=run_draws(len(scores.seeds), group, method, resamples=resamples, seed=seed),
         cases=case_draws(len(scores.cases), group.dataset, resamples=resamples, seed=seed),
     )

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from medssl.common.constants import PIXEL
 from medssl.common.errors import InputError, unknown_name
-from medssl.metrics.table import SCORE_COLUMNS
+from medssl.metrics.table import METRICS, SCORE_COLUMNS
 from medssl.protocol.analysis.bootstrap import RESAMPLES
 from medssl.protocol.analysis.cautions import find_cautions
 from medssl.protocol.analysis.comparison import compare_settings
+from medssl.protocol.analysis.pooled_runs import SUMS
 from medssl.protocol.analysis.published import published_figures
 from medssl.protocol.analysis.ranking import rank_stability
 from medssl.protocol.analysis.store import Run, Subset, find_runs, long_table, require_comparable
@@ -17,7 +19,7 @@ from medssl.protocol.analysis.summary import summarize
 from medssl.protocol.report.contents import CHECKPOINTS, COST, UNSTATED, Place, Report
 from medssl.protocol.report.figures import FIGURES
 from medssl.protocol.report.figures.base import FigureSource
-from medssl.protocol.report.rows import TABLES, headline, published_rows
+from medssl.protocol.report.rows import TABLES, TABLES_OF_IMAGES, headline, published_rows
 from medssl.reports.figure_style import looks
 
 BASELINE = "supervised"
@@ -27,7 +29,7 @@ def make_report(
     folders: Sequence[str | Path],
     *,
     baseline: str | None = None,
-    metric: str = "dice",
+    metric: str | None = None,
     subset: Subset = "test",
     remembered: bool = False,
     resamples: int = RESAMPLES,
@@ -39,7 +41,7 @@ def make_report(
         folders: runs, or folders that hold runs.
         baseline: compare every setting with this one; None compares all pairs, and draws paired differences
             to ``supervised`` where it is there, else to the first setting.
-        metric: in which settings are compared in figures and cautions.
+        metric: in which settings are compared in figures and cautions; by default Dice, of images mIoU.
         subset: which cases' scores.
         remembered: show published figures that are quoted from memory as well.
         resamples: of the bootstrap.
@@ -48,11 +50,12 @@ def make_report(
     Raises:
         InputError: nothing to report, runs that must not stand in one table, an unknown metric or baseline.
     """
-    if metric not in SCORE_COLUMNS:
+    if metric is not None and metric not in {known.name for known in METRICS}:
         raise unknown_name("metric", metric, SCORE_COLUMNS)
     runs = find_runs(folders)
     require_comparable(runs)
     table = long_table(runs, subset=subset)
+    metric = metric or ("miou" if SUMS in table else "dice")
     if metric not in set(table["metric"]):
         remedy = "score the runs again, or choose another metric"
         raise InputError(f"metric {metric!r}", "is in the scores of no run", remedy)
@@ -87,9 +90,12 @@ def _place(
     names = sorted({str(name) for name in frames["scores"]["method"]})
     reference = next((name for name in (baseline or "", BASELINE) if name in names), names[0])
     settings = (reference, *(name for name in names if name != reference))
-    unit = next((str(p["unit"]) for run in runs for p in run.policies.values() if p["unit"]), "mm")
+    of_images = SUMS in frames["scores"]
+    units = [str(policy["unit"]) for run in runs for policy in run.policies.values() if policy["unit"]]
+    unit = PIXEL if of_images else next(iter(units), "mm")
     tables = {}
-    for title, metrics in TABLES.items():
+    columns = TABLES_OF_IMAGES if of_images else TABLES
+    for title, metrics in columns.items():
         for checkpoint in (*CHECKPOINTS, UNSTATED):
             own = headline(frames["summary"], settings=settings, checkpoint=checkpoint, metrics=metrics)
             others = published_rows(frames["published"], checkpoint=checkpoint, metrics=metrics, unit=unit)
@@ -104,7 +110,7 @@ def _place(
         if drawing is not None
     }
     first = runs[0]
-    return Place(first.dataset, first.labeled, runs, settings, reference, unit, tables, figures)
+    return Place(first.dataset, first.labeled, runs, settings, reference, unit, columns, tables, figures)
 
 
 def _list_of_runs(runs: Sequence[Run], subset: Subset) -> pd.DataFrame:

@@ -28,7 +28,8 @@ def _table(report: Report, place: Place) -> Iterator[str]:
     is_shown = summary["metric"].eq(report.metric) & summary["dataset"].eq(place.dataset)
     rows = records(summary[is_shown & summary["labeled"].eq(place.labeled)])
     width = max(len(name) for name in place.settings)
-    yield f"\n{place.name}: {metric.heading(place.unit)}, {report.subset} cases"
+    cases = "images" if place.of_images else "cases"
+    yield f"\n{place.name}: {metric.heading(place.unit)}, {report.subset} {cases}"
     yield f"  {'':<{width}}  " + "".join(f"{title:>11}" for title in TITLES)
     for setting in place.settings:
         for row in (row for row in rows if row["method"] == setting):

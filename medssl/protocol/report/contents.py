@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medssl.common.constants import PIXEL
+from medssl.metrics.table import Metric
 from medssl.protocol.analysis.store import Run, Subset
 from medssl.protocol.report.rows import Row
 
@@ -26,9 +28,10 @@ class Place:
         settings: in the order of rows, the baseline first.
         baseline: the setting that paired differences refer to.
         unit: of distances.
-        tables: rows by checkpoint and by the table's name among
-            :data:`medssl.protocol.report.rows.TABLES`; the checkpoint of published figures for which none is
-            stated is empty.
+        columns: metrics of each table, by its name: :data:`medssl.protocol.report.rows.TABLES`, or those of
+            images.
+        tables: rows by checkpoint and by the table's name; the checkpoint of published figures for which
+            none is stated is empty.
         figures: with their captions, by name.
     """
 
@@ -38,6 +41,7 @@ class Place:
     settings: tuple[str, ...]
     baseline: str
     unit: str
+    columns: Mapping[str, Sequence[Metric]]
     tables: Mapping[tuple[str, str], Sequence[Row]]
     figures: Mapping[str, tuple[Figure, str]]
 
@@ -50,6 +54,11 @@ class Place:
     def stem(self) -> str:
         """Beginning of its figures' file names."""
         return f"{self.dataset}-labeled{self.labeled}"
+
+    @property
+    def of_images(self) -> bool:
+        """Whether its numbers are pooled over images."""
+        return self.unit == PIXEL
 
     def caption(self, checkpoint: str, table: str) -> str:
         """Caption of one of its tables."""

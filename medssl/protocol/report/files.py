@@ -4,8 +4,8 @@ from pathlib import Path
 
 from medssl.common.errors import InputError
 from medssl.common.files import atomic_path, write_text
+from medssl.protocol.analysis.pooled_runs import SUMS
 from medssl.protocol.report.contents import Report
-from medssl.protocol.report.rows import TABLES
 from medssl.protocol.report.text_tables import latex, markdown
 from medssl.protocol.report.web_page import write_page
 from medssl.reports.figure_style import save
@@ -33,10 +33,11 @@ def write_report(report: Report, out: str | Path, *, overwrite: bool = False) ->
     for name, frame in report.frames.items():
         written.append(out / f"{name}.csv")
         with atomic_path(written[-1]) as temporary:
-            frame.to_csv(temporary, index=False, lineterminator="\n")
+            plain = frame.drop(columns=SUMS, errors="ignore")
+            plain.to_csv(temporary, index=False, lineterminator="\n")
     for name, form in (("tables.md", markdown), ("tables.tex", latex)):
         parts = [
-            form(rows, TABLES[table], place.unit, caption=place.caption(checkpoint, table))
+            form(rows, place.columns[table], place.unit, caption=place.caption(checkpoint, table))
             for place in report.places
             for (checkpoint, table), rows in place.tables.items()
         ]

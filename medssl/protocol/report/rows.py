@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, Metric
+from medssl.metrics.table import CASE_METRICS, CLASS_METRICS, METRICS, Metric, find_metric
 from medssl.protocol.analysis.cautions import ENOUGH_SEEDS
 from medssl.protocol.analysis.published import PAPERS
 
@@ -15,6 +15,16 @@ TABLES = {
     "reliability": tuple(metric for metric in CASE_METRICS if metric.headline),
 }
 """The metrics of each table that a paper would print."""
+
+TABLES_OF_IMAGES = {
+    "accuracy": (find_metric("miou"),),
+    "reliability": tuple(
+        metric
+        for metric in METRICS
+        if metric in TABLES["reliability"] or metric.name.endswith("_landgraf2025")
+    ),
+}
+"""The same for images; reliability under both protocols, since published numbers follow the other one."""
 
 _SHOWN = {
     ("median", "maximum"): "median / maximum",

@@ -14,7 +14,7 @@ from medssl.metrics.table import Metric, find_metric
 from medssl.protocol.analysis.cautions import ENOUGH_SEEDS
 from medssl.protocol.analysis.store import POLICY
 from medssl.protocol.report.contents import CHECKPOINTS, COST, UNSTATED, Place, Report
-from medssl.protocol.report.rows import TABLES, Row, footnotes, records, reference
+from medssl.protocol.report.rows import Row, footnotes, records, reference
 from medssl.reports.html import page, table, text_cell
 
 _DEFINITIONS = {
@@ -25,6 +25,12 @@ _DEFINITIONS = {
     "P(A > B)": "share of pairs of runs in which A is the better one, ties a half",
     "p": "two-sided Wilcoxon signed-rank test over cases (means over seeds), with Holm's correction; "
     "nothing is tested over seeds",
+}
+_OF_IMAGES = {
+    "run": "pooled over the pixels of all images, which is no mean over images; statistics are over the runs "
+    "of a setting, and intervals draw runs and images again and pool anew",
+    "median / best run": "over runs; the best run is the largest mIoU and the smallest error",
+    "p": "none: a pooled number is that of no single image, so nothing is tested over images",
 }
 
 
@@ -42,7 +48,7 @@ def write_page(report: Report, path: Path) -> None:
         parts += _headline(place)
     for place in report.places:
         parts += _details(report, place, path.parent / "figures")
-    parts += ["<h2>What the numbers are</h2>", _definitions(find_metric(report.metric)), _policies(report)]
+    parts += ["<h2>What the numbers are</h2>", _definitions(report), _policies(report)]
     parts += ["<h2>Runs</h2>", _runs(report.frames["runs"])]
     write_text(path, page(names, "\n".join(parts)))
 
@@ -50,7 +56,7 @@ def write_page(report: Report, path: Path) -> None:
 def _headline(place: Place) -> list[str]:
     """The tables that a paper would print."""
     parts = [f"<h2>{escape(place.name)}: the tables</h2>"]
-    for title, metrics in TABLES.items():
+    for title, metrics in place.columns.items():
         for checkpoint in (*CHECKPOINTS, UNSTATED):
             rows = place.tables.get((checkpoint, title))
             if rows:
@@ -91,6 +97,7 @@ def _cautions(cautions: pd.DataFrame) -> list[str]:
 
 def _details(report: Report, place: Place, figures: Path) -> list[str]:
     metric = find_metric(report.metric)
+    cases = "images" if place.of_images else "cases"
     parts = [f"<h2>{escape(place.name)}: {escape(metric.title)} in detail</h2>"]
     frames = {name: place.rows_of(frame) for name, frame in report.frames.items()}
     parts.append(_summary(frames["summary"], place, metric))
@@ -103,8 +110,9 @@ def _details(report: Report, place: Place, figures: Path) -> list[str]:
                 parts.append(_matrix(rows, place, metric))
             if len(rows) and checkpoint == CHECKPOINTS[0]:
                 parts.append(
-                    '<p class="soft">Difference, its 95% interval over runs and cases, P(row &gt; column), '
-                    "and p over cases. Bold where p &lt; 0.05 and the interval holds no 0.</p>"
+                    f'<p class="soft">Difference, its 95% interval over runs and {cases} that holds for all '
+                    f"differences of the table at once, P(row &gt; column), and p over {cases}. Bold where "
+                    "the interval holds no 0: that much may be claimed.</p>"
                 )
         parts += ["<h3>would the same settings win again?</h3>", _ranks(frames["ranks"], metric)]
     for name, (_, words) in place.figures.items():
@@ -148,7 +156,8 @@ def _matrix(rows: pd.DataFrame, place: Place, metric: Metric) -> str:
     """Difference, its interval, P(row > column) and p of every pair that was compared."""
     pairs: dict[tuple[str, str], tuple[float, float, float, float, float]] = {}
     for row in records(rows):
-        difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+        ends = ("difference", "simultaneous_low", "simultaneous_high")
+        difference, low, high = (float(row[name]) for name in ends)
         pairs[row["a"], row["b"]] = (difference, low, high, row["probability"], row["p_holm"])
         pairs[row["b"], row["a"]] = (-difference, -high, -low, 1 - row["probability"], row["p_holm"])
     columns = [name for name in place.settings if any((other, name) in pairs for other in place.settings)]
@@ -162,7 +171,7 @@ def _matrix(rows: pd.DataFrame, place: Place, metric: Metric) -> str:
                 cells.append("<td></td>")
                 continue
             difference, low, high, probability, p = pairs[a, b]
-            strong = ' class="best"' if p < 0.05 and (low > 0 or high < 0) else ""
+            strong = ' class="best"' if low > 0 or high < 0 else ""
             value, least, most = (metric.text(end) for end in (difference, low, high))
             sign = "+" if difference > 0 else ""
             cells.append(
@@ -208,12 +217,16 @@ def _cost(runs: pd.DataFrame, place: Place) -> str:
     return table(heads, lines)
 
 
-def _definitions(shown: Metric) -> str:
+def _definitions(report: Report) -> str:
     """What the words of the page mean, and its metrics: those of the tables, and the one in detail."""
-    metrics = dict.fromkeys([*(metric for metrics in TABLES.values() for metric in metrics), shown])
-    words = _DEFINITIONS | {
-        metric.title: "; ".join(filter(None, (metric.definition, metric.empty))) for metric in metrics
-    }
+    tables = [metrics for place in report.places for metrics in place.columns.values()]
+    metrics = dict.fromkeys([*(metric for table in tables for metric in table), find_metric(report.metric)])
+    of_images = any(place.of_images for place in report.places)
+    words = (
+        _DEFINITIONS
+        | (_OF_IMAGES if of_images else {})
+        | {metric.title: "; ".join(filter(None, (metric.definition, metric.empty))) for metric in metrics}
+    )
     lines = [f"<tr>{text_cell(word)}{text_cell(text, wrap=True)}</tr>" for word, text in words.items()]
     return table(["word", "meaning"], lines, text=2, sortable=False)
 

@@ -13,6 +13,7 @@ from medssl.protocol.analysis.comparison import (
     compare_settings,
     holm,
     probability_of_improvement,
+    simultaneous_intervals,
     wilcoxon_over_cases,
 )
 from tests.protocol.printed_tables import long, shuffled
@@ -136,10 +137,53 @@ def test_order_of_rows_and_other_methods_change_nothing():
     table = long({"a": BETTER, "b": WORSE, "c": WORSE + 0.01})
     pairs = compare_settings(table)
     pd.testing.assert_frame_equal(pairs, compare_settings(shuffled(table)), check_exact=True)
-    alone = compare_settings(long({"a": BETTER, "b": WORSE})).drop(columns="p_holm")
-    pd.testing.assert_frame_equal(pairs.iloc[:1].drop(columns="p_holm"), alone, check_exact=True)
+    of_the_table = ["p_holm", "simultaneous_low", "simultaneous_high"]
+    alone = compare_settings(long({"a": BETTER, "b": WORSE})).drop(columns=of_the_table)
+    pd.testing.assert_frame_equal(pairs.iloc[:1].drop(columns=of_the_table), alone, check_exact=True)
     pd.testing.assert_frame_equal(pairs, compare_settings(table), check_exact=True)
     assert compare_settings(table, seed=1)["low"].iloc[0] != pairs["low"].iloc[0]
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 10])
+def test_simultaneous_intervals_of_independent_differences_are_the_maximum_of_so_many_normals(pairs):
+    random = np.random.default_rng(pairs)
+    observed, spread = random.normal(size=pairs), random.uniform(0.5, 2, pairs)
+    drawn = observed + spread * random.normal(size=(100_000, pairs))
+    low, high = simultaneous_intervals(observed, drawn).T
+    factor = stats.norm.ppf((1 + 0.95 ** (1 / pairs)) / 2)
+    np.testing.assert_allclose(high - observed, factor * spread, rtol=0.02)
+    np.testing.assert_allclose(observed - low, high - observed, rtol=1e-9)
+
+
+def test_differences_that_go_together_cost_nothing():
+    drawn = np.repeat(np.random.default_rng(0).normal(size=(50_000, 1)), 8, axis=1)
+    spans = simultaneous_intervals(np.zeros(8), drawn)
+    np.testing.assert_allclose(spans[:, 1], stats.norm.ppf(0.975), rtol=0.02)
+
+
+def test_a_difference_that_never_changes_is_its_own_interval_and_nan_counts_for_nothing():
+    drawn = np.full((500, 3), 0.25)
+    drawn[:, 1] = np.random.default_rng(0).normal(size=500)
+    drawn[:, 2] = np.nan
+    spans = simultaneous_intervals(np.array([0.25, 0.0, np.nan]), drawn)
+    assert spans[0].tolist() == [0.25, 0.25]
+    assert spans[1, 1] == pytest.approx(1.96, rel=0.1)
+    assert np.isnan(spans[2]).all()
+
+
+def test_with_two_runs_nothing_is_said_of_how_runs_differ():
+    pairs = compare_settings(long({"a": BETTER, "b": WORSE, "few": WORSE[:2]})).set_index(["a", "b"])
+    assert pairs["simultaneous_low"].isna().tolist() == [False, True, True]
+    alone = compare_settings(long({"a": BETTER, "b": WORSE}))
+    assert pairs["simultaneous_low"].iloc[0] == alone["simultaneous_low"].iloc[0]
+
+
+def test_simultaneous_intervals_are_wider_and_about_the_difference():
+    random = np.random.default_rng(0)
+    pairs = compare_settings(long({name: random.normal(size=(5, 20)) for name in "abcdef"}))
+    middle = (pairs["simultaneous_low"] + pairs["simultaneous_high"]) / 2
+    np.testing.assert_allclose(middle, pairs["difference"], atol=1e-12)
+    assert (pairs["simultaneous_high"] - pairs["simultaneous_low"] > pairs["high"] - pairs["low"]).all()
 
 
 def test_one_setting_gives_an_empty_table():

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medssl.metrics.table import find_metric
+from medssl.protocol.analysis.pooled_runs import SUMS
 from medssl.protocol.report.figures.base import FigureSource, ReportFigure
 from medssl.reports.figure_style import GREY, Look, new_figure, plain
 
@@ -70,6 +71,8 @@ def paired_differences(
 
 
 def _draw(source: FigureSource) -> Figure | None:
+    if SUMS in source.frames["scores"]:  # a number that is pooled over images is that of no image
+        return None
     return paired_differences(
         source.frames["scores"],
         source.frames["comparisons"],
