@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from medssl.data import read_split
+
 PAPERS = {
     "tcseg": "TCSeg paper",
     "agscore": "AgScore paper",
@@ -38,7 +40,7 @@ _DATASETS = {
     "LA": "la",
     "Pancreas-CT": "pancreas_ct",
     "BraTS2019": "brats2019",
-    "Pascal VOC 2012": "pascal_voc",
+    "Pascal VOC 2012": "voc",
     "Cityscapes": "cityscapes",
     "ADE20K": "ade20k",
     "COCO": "coco",
@@ -61,8 +63,9 @@ def published_figures(*, remembered: bool = False) -> pd.DataFrame:
         remembered: also those that are quoted from memory, whose ``paper`` is empty.
 
     Returns:
-        :data:`COLUMNS`. ``dataset`` is a name of :func:`medssl.data.read_split` where there is one;
-        ``labeled`` is missing where the source does not say it. ``checkpoint`` is "best", "last",
+        :data:`COLUMNS`. ``dataset`` is the name of the data set's overlay in a bundle where there is one;
+        ``labeled`` is missing where the source does not say it; for a fraction of Cityscapes, which is all
+        that the RSS paper prints, it is the length of the published list. ``checkpoint`` is "best", "last",
         "last/best" (the source says that both coincide) or, where it is not stated, empty. ``statistic`` is
         "median", "maximum", "minimum", "mean", "std", "delta" (a printed difference) or, where it is not
         stated what over the runs a number is, "value". ``value`` is on the scale of own scores: shares and
@@ -82,6 +85,10 @@ def published_figures(*, remembered: bool = False) -> pd.DataFrame:
     table["metric"] = table["metric"].replace(_METRICS)
     table["statistic"] = table["statistic"].replace(_STATISTICS)
     table["labeled"] = pd.to_numeric(table["labeled"]).astype("Int64")
+    lists = read_split("cityscapes").partitions
+    counts = table["setting"].map({name.replace("_", "/"): len(cases) for name, cases in lists.items()})
+    fraction_only = table["dataset"].eq("cityscapes") & table["labeled"].isna() & counts.notna()
+    table.loc[fraction_only, "labeled"] = counts[fraction_only].astype("Int64")
     return table
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -128,19 +129,30 @@ def published_rows(
                 [PAPERS.get(str(paper), "from memory"), *filter(None, chosen["table"].unique())]
             )
             remark = "; ".join(filter(None, [source, str(split), str(backbone), title]))
-            name = f"{method} {variant}".strip()
-            cells = _cells(chosen, names, statistics)
+            name = str(method) if str(method).endswith(str(variant)) else f"{method} {variant}"
+            cells = _cells(chosen, metrics, statistics)
             rows.append(Row(name, remark, cells, {}, published=True, notes=_notes(chosen, metrics)))
     return rows
 
 
-def _cells(chosen: pd.DataFrame, names: Sequence[str], statistics: Sequence[str]) -> dict[str, str]:
-    """The printed numbers by metric, an en dash where one of two is not printed."""
-    printed = {(row["metric"], row["statistic"]): str(row["printed"]) for row in records(chosen)}
+def _cells(chosen: pd.DataFrame, metrics: Sequence[Metric], statistics: Sequence[str]) -> dict[str, str]:
+    """The printed numbers by metric, an en dash where one of two is not printed.
+
+    What a source prints as a fraction stands in a column of percentages with its digits moved.
+    """
+    printed = {(row["metric"], row["statistic"]): row for row in records(chosen)}
+
+    def cell(metric: Metric, statistic: str) -> str:
+        row = printed.get((metric.name, statistic))
+        if row is None:
+            return "\N{EN DASH}"
+        is_fraction = metric.unit == "percent" and float(row["printed"]) == row["value"]
+        return str(Decimal(row["printed"]).scaleb(2) if is_fraction else row["printed"])
+
     return {
-        name: " / ".join(printed.get((name, statistic), "\N{EN DASH}") for statistic in statistics)
-        for name in names
-        if any((name, statistic) in printed for statistic in statistics)
+        metric.name: " / ".join(cell(metric, statistic) for statistic in statistics)
+        for metric in metrics
+        if any((metric.name, statistic) in printed for statistic in statistics)
     }
 
 

@@ -6,9 +6,12 @@ from itertools import product
 import pandas as pd
 import pytest
 
+from medssl.evaluation.scan_robustness import CLEAN, robustness_rows
 from medssl.metrics import reliable_segmentation_score
+from medssl.metrics.uncertainty import reliable_segmentation_scores
 from medssl.protocol.analysis.published import PAPERS, read_printed
 from medssl.protocol.audit.feasibility import read_statistics
+from medssl.reports.robustness import write_robustness
 from tests.places import ROOT, SHARED
 
 COUNTS = {"tcseg": 535, "agscore": 432, "conformalsam": 265, "rss": 660}
@@ -79,6 +82,69 @@ def test_every_printed_difference_of_the_rss_tables_is_exact():
         assert [values[cell] - clean[cell] for cell in deltas.index] == deltas.tolist()
         checked += len(deltas)
     assert checked == 200
+
+
+MEASURES = {
+    "mIoU": "miou",
+    "ECE": "ece",
+    "p_acc_cer": "p_acc_cer",
+    "p_unc_inacc": "p_unc_inacc",
+    "RSS": "rss",
+}
+WEATHER = {"Table 2": ("fog", 3), "Table 3": ("rain", 3)}
+
+
+def test_the_report_of_robustness_gives_every_printed_difference(tmp_path):
+    """Its own code, over models that have the values of Tables 1 to 3: table and file hold the 200 deltas."""
+    table = numbers("rss")
+    model = ["method", "backbone", "setting"]
+    places = {("Table 1", "Cityscapes"): CLEAN}
+    places |= {("Table 2", "Foggy Cityscapes"): WEATHER["Table 2"]}
+    places |= {("Table 3", "Rainy Cityscapes"): WEATHER["Table 3"]}
+    cells = {}
+    for (name, dataset), cell in places.items():
+        chosen = table[
+            table["table"].eq(name) & table["dataset"].eq(dataset) & table["statistic"].eq("value")
+        ]
+        for key, values in chosen.groupby(model):
+            measured = values.set_index("metric")["value"].astype(float).rename(MEASURES).to_dict()
+            cells.setdefault(" ".join(key), {})[cell] = measured
+    models = {name: of_model for name, of_model in cells.items() if len(of_model) == 3}
+    assert len(models) == 20  # two methods, two backbones, five labelled shares
+    markdown = write_robustness(tmp_path, models)
+    written = pd.read_csv(tmp_path / "robustness.csv", keep_default_na=False)
+    written = written.set_index(["model", "corruption"])
+    lines = {
+        tuple(part.strip() for part in line.strip("|\n").split("|"))[:2]: line
+        for line in markdown.splitlines()
+    }
+    printed = table[table["table"].isin(WEATHER) & table["statistic"].eq("delta")]
+    for row in printed.itertuples():
+        place = (" ".join([row.method, row.backbone, row.setting]), WEATHER[row.table][0])
+        delta = written.loc[place, f"{MEASURES[row.metric]} - clean"]
+        assert round(Decimal(str(delta)), 3) == row.value
+        assert f"({float(row.value):+.3f})" in lines[place].replace("(-0.000)", "(+0.000)")
+    assert len(printed) == 200
+
+
+def test_the_differences_of_computed_scores_are_the_printed_ones_but_for_rounding():
+    """RSS of the four components, clean and in bad weather: what a report of own models would print."""
+    table = numbers("rss")
+    table = table[table["table"].isin(["Table 1", *WEATHER])]
+    key = ["method", "backbone", "setting"]
+    scores = {}
+    for name in ("Table 1", *WEATHER):
+        chosen = table[table["table"].eq(name) & table["dataset"].str.contains("Cityscapes")]
+        wide = chosen[chosen["statistic"].eq("value")].pivot(index=key, columns="metric", values="value")
+        parts = wide[["mIoU", "ECE", "p_acc_cer", "p_unc_inacc"]].to_numpy(float).T
+        scores[name] = pd.Series(reliable_segmentation_scores(*parts), wide.index)
+    printed = table[table["statistic"].eq("delta") & table["metric"].eq("RSS")].set_index(key)
+    for name in WEATHER:
+        of_table = printed[printed["table"].eq(name)]
+        for place, value in of_table["value"].items():
+            cells = {CLEAN: {"rss": scores["Table 1"][place]}, WEATHER[name]: {"rss": scores[name][place]}}
+            (_, row, _) = robustness_rows("model", cells)
+            assert row["rss - clean"] == pytest.approx(float(value), abs=0.0016)
 
 
 def test_five_printed_differences_of_agscore_contradict_its_values_and_are_marked():

@@ -95,3 +95,32 @@ def test_what_is_only_remembered_is_left_out_unless_asked_for(figures):
     assert remembered["note"].str.startswith("from memory").all()
     assert set(remembered["checkpoint"]) == {""}
     pd.testing.assert_frame_equal(more.iloc[: len(figures)], figures)
+
+
+@pytest.mark.parametrize(
+    ("paper", "dataset", "labeled", "methods"),
+    [
+        ("agscore", "voc", 92, {"FixMatch", "FixMatch+AgScore", "UniMatch+AgScore", "RankMatch+AgScore"}),
+        ("agscore", "voc", 662, {"UniMatch", "UniMatch+AgScore"}),
+        ("agscore", "cityscapes", 186, {"FixMatch+AgScore", "UniMatch+AgScore"}),
+        ("rss", "voc", 183, {"Supervised", "UniMatchV1", "UniMatchV2"}),
+        ("rss", "cityscapes", 100, {"Supervised", "UniMatchV1", "UniMatchV2"}),
+        ("rss", "cityscapes", 186, {"Supervised", "UniMatchV1", "UniMatchV2"}),
+    ],
+)
+def test_rows_of_image_papers_are_found_by_data_set_and_labelled_count(
+    figures, paper, dataset, labeled, methods
+):
+    chosen = of(figures, dataset, labeled)
+    assert methods <= set(chosen.loc[chosen["paper"].eq(paper), "method"])
+
+
+def test_fractions_of_cityscapes_are_the_counts_that_another_paper_prints(figures):
+    cityscapes = figures[figures["dataset"].eq("cityscapes") & figures["table"].str.startswith("Table")]
+    printed = cityscapes[cityscapes["paper"].eq("agscore")]
+    counts = dict(zip(printed["setting"].str.split().str[0], printed["labeled"], strict=True))
+    filled = cityscapes[cityscapes["paper"].eq("rss")]
+    assert filled["labeled"].notna().all()
+    filled = filled[filled["setting"].isin(counts)]
+    assert len(set(filled["setting"])) == 4
+    assert (filled["labeled"] == filled["setting"].map(counts)).all()

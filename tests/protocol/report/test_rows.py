@@ -3,7 +3,7 @@
 import pytest
 
 from medssl.protocol.analysis.published import published_figures
-from medssl.protocol.report.rows import TABLES, published_rows
+from medssl.protocol.report.rows import TABLES, TABLES_OF_IMAGES, published_rows
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +60,35 @@ def test_remembered_rows_say_so(figures):
     assert "URPC" not in {row.name for row in rows(figures, "")}
     (row,) = [row for row in rows(more, "") if row.name == "URPC"]
     assert row.remark == "from memory; statistic not stated"
+
+
+def of_images(figures, table, dataset, labeled):
+    place = figures[figures["dataset"].eq(dataset) & figures["labeled"].eq(labeled)]
+    return published_rows(place, checkpoint="", metrics=TABLES_OF_IMAGES[table], unit="pixel")
+
+
+def test_mean_iou_of_images_stands_as_printed_with_its_paper_and_split(figures):
+    rows_of_voc = {(row.name, row.remark): row for row in of_images(figures, "accuracy", "voc", 92)}
+    (row,) = [
+        row
+        for (name, remark), row in rows_of_voc.items()
+        if name == "UniMatch+AgScore" and remark.startswith("AgScore paper, Table 1;") and "101" in remark
+    ]
+    assert "classic" in row.remark
+    assert row.cells == {"miou": "75.6"}
+    # A percentage in one paper, a fraction of 0.736 in the other.
+    (row,) = [
+        row
+        for row in of_images(figures, "accuracy", "cityscapes", 100)
+        if row.name == "Supervised" and "ViT-S" in row.remark
+    ]
+    assert row.cells == {"miou": "73.6"}
+
+
+def test_reliability_of_images_stands_under_the_protocol_that_the_paper_implies(figures):
+    rows_of_city = of_images(figures, "reliability", "cityscapes", 100)
+    (row,) = [row for row in rows_of_city if row.name == "Supervised" and "ViT-S" in row.remark]
+    assert set(row.cells) == {
+        "ece", "p_acc_cer_landgraf2025", "p_unc_inacc_landgraf2025", "rss_landgraf2025"
+    }  # fmt: skip
+    assert not {"AgScore" in row.remark for row in rows_of_city} - {False}
