@@ -1,4 +1,4 @@
-"""``medssl predict``: a folder of scans becomes a folder that a clinician can review."""
+"""``medssl predict``: a folder of scans, or images, becomes a folder that a person can review."""
 
 import argparse
 from typing import Any
@@ -10,14 +10,15 @@ def add_predict(commands: Any) -> None:
     """``medssl predict``."""
     parser = commands.add_parser(
         "predict",
-        help="segment scans into a folder for review",
-        description="Segment scans with a trained model, which says itself how it was trained.",
+        help="segment scans or images into a folder for review",
+        description="Segment scans or images with a trained model, which says itself how it was trained.",
     )
     parser.add_argument(
         "places",
         nargs="*",
         metavar="RUN SCANS OUT",
-        help="folder of a run or a checkpoint; folder of scans, one scan or a MONAI datalist; review folder",
+        help="folder of a run or a checkpoint; folder of scans or images, one of them, or a MONAI datalist; "
+        "review folder",
     )
     parser.add_argument("--input", help="SCANS, the other way to say it")
     parser.add_argument("--out", help="OUT, the other way to say it")
@@ -46,7 +47,9 @@ def add_predict(commands: Any) -> None:
     model.add_argument("--keep-largest", type=int, nargs="+", default=[], metavar="CLASS")
     model.add_argument("--fill-holes", type=int, nargs="+", default=[], metavar="CLASS")
     output = parser.add_argument_group("output")
-    output.add_argument("--class-names", nargs="+", metavar="NAME", help="of class 1, 2 and so on")
+    output.add_argument(
+        "--class-names", nargs="+", metavar="NAME", help="of class 1, 2 and so on, of images from class 0 on"
+    )
     output.add_argument("--probabilities", action="store_true", help="write a map for every class")
     output.add_argument("--bids", action="store_true", help="name files as BIDS derivatives")
     output.add_argument("--dicom-seg", action="store_true", help="DICOM SEG for scans that are DICOM series")
@@ -59,14 +62,15 @@ def _predict(arguments: argparse.Namespace) -> int:
     from medssl.data.lists.scans import scans_of
     from medssl.inference.checkpoints import model_record
     from medssl.inference.deployment import load_deployment
-    from medssl.review.case import PackageOptions
+    from medssl.review.kinds import KINDS
+    from medssl.review.options import PackageOptions
     from medssl.review.package import write_review_package
-    from medssl.review.segments import segment_classes
 
     checkpoints, (scans, out) = checkpoints_of(arguments, "input", "out")
-    items = scans_of(scans, lists=arguments.lists, cases=arguments.cases)
     deployment = load_deployment(checkpoints, allow=arguments.allow)
     trained = deployment.description
+    axes = len(trained.patch_size)
+    items = scans_of(scans, lists=arguments.lists, cases=arguments.cases, axes=axes)
     names = arguments.class_names or trained.class_names or ()
     result = write_review_package(
         out,
@@ -83,7 +87,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             amp=arguments.amp,
             device=arguments.device,
         ),
-        classes=segment_classes(trained.num_classes, dict(enumerate(names, 1))),
+        classes=KINDS[axes].classes(trained.num_classes, names),
         model=model_record(checkpoints),
         options=PackageOptions(
             bids=arguments.bids,

@@ -12,12 +12,14 @@ def add_review(commands: Any) -> None:
     inner = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     evaluate = inner.add_parser("evaluate", help="compare a review folder with references")
     evaluate.add_argument("review", help="folder of medssl predict")
-    evaluate.add_argument("--labels", required=True, help="folder with <case>.nii.gz")
+    evaluate.add_argument("--labels", required=True, help="folder with <case>.nii.gz, of images <case>.png")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     evaluate.set_defaults(run=_evaluate)
     collect = inner.add_parser("collect", help="write a datalist in which corrected cases are labelled")
     collect.add_argument("review", help="folder of medssl predict")
-    collect.add_argument("--corrected", required=True, help="folder with <case>_seg.nii.gz")
+    collect.add_argument(
+        "--corrected", required=True, help="folder with <case>_seg.nii.gz, of images <case>_seg.png"
+    )
     collect.add_argument("--datalist", required=True, help="the datalist that was predicted")
     collect.add_argument("--out", required=True, help="the new datalist; nothing is overwritten")
     collect.set_defaults(run=_collect)

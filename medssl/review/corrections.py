@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medssl.common.constants import IGNORE
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
 from medssl.data import load_datalist
 from medssl.data.lists.datalist import LISTS, with_split_hash
+from medssl.review.kinds import KINDS
 from medssl.review.triage import find_label, load_on_grid
 from medssl.review.worklist import read_side_cars
 
@@ -23,7 +25,7 @@ def collect_corrections(
 
     Args:
         review: folder of ``medssl predict``.
-        corrected: folder with ``<case>_seg.nii.gz`` or ``<case>.nii.gz``.
+        corrected: folder with ``<case>_seg.nii.gz`` or ``<case>.nii.gz``, of images ``.png``.
         datalist: the datalist whose unlabelled cases were predicted.
         out: the extended datalist.
 
@@ -74,8 +76,8 @@ def collect_corrections(
 def _check(file: Path, item: Mapping[str, Any], side_car: Mapping[str, Any]) -> None:
     image = item["image"]
     labels = load_on_grid(Path(image if isinstance(image, str) else image[0]), file)
-    classes = len(side_car["statistics"]["classes"])
-    if int(labels.max()) > classes:
-        raise InputError(
-            file, f"holds class {int(labels.max())}, the model has {classes}", "use the classes of labels.txt"
-        )
+    kind, classes = KINDS[len(side_car["shape"])], len(side_car["statistics"]["classes"])
+    highest = int(labels.max(where=labels != IGNORE, initial=0))
+    if highest >= kind.first_class + classes:
+        remedy = f"use the classes of {kind.class_table}"
+        raise InputError(file, f"holds class {highest}, the model has {classes}", remedy)

@@ -1,97 +1,36 @@
-"""Predictions and their maps as NIfTI, in exactly the geometry of the scan they belong to."""
+"""The maps of predictions as files, for MONAI's way of deploying a bundle."""
 
-import gzip
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
-from numpy.typing import NDArray
 
-from medssl.common.errors import InputError
-from medssl.common.files import atomic_path
-from medssl.data.reading.formats import NIFTI, format_of
+from medssl.review.kinds import KINDS
 from medssl.review.names import ReviewNames
+from medssl.review.nifti_maps import refuse_existing
 from medssl.review.voxel_maps import map_files
-
-GEOMETRY = (
-    "pixdim",
-    "xyzt_units",
-    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    *("sform_code", "srow_x", "srow_y", "srow_z"),
-)
-"""NIfTI header fields that say where voxels lie. The raw fields, because setting an affine rounds it anew."""
 
 logger = logging.getLogger(__name__)
 
 
-def write_like(
-    path: str | Path,
-    array: NDArray[Any],
-    *,
-    reference_file: str | Path,
-    affine: NDArray[np.float64],
-    overwrite: bool = False,
-) -> None:
-    """Write a volume as NIfTI beside its final name and move it there.
-
-    Shape and affine, and for a NIfTI scan its sform and qform with their codes and its units, are those of
-    the scan, bit for bit; nothing else of its header is taken over, since descriptions and extensions may
-    name the patient. MONAI's ``SaveImage`` keeps the affine alone: a scan with codes 4 and 2 in millimetres
-    comes out with codes 1 and 1, the sform's transform as qform and no unit; hence our own. The same volume
-    gives the same bytes.
-
-    Args:
-        path: ``*.nii.gz`` or ``*.nii``.
-        array: ``(X, Y, Z)`` in the voxel order of the scan.
-        reference_file: the scan; its geometry is copied where it is NIfTI.
-        affine: ``(4, 4)`` voxel to RAS in mm; used where the scan is not NIfTI.
-        overwrite: replace a file that is there.
-
-    Raises:
-        InputError: the file is there and ``overwrite`` was not asked for.
-        ValueError: the scan has another shape.
-    """
-    path = Path(path)
-    _refuse_existing(path, overwrite)
-    if format_of(Path(reference_file)) is NIFTI:
-        scan = nib.load(reference_file)
-        if scan.shape[:3] != array.shape:
-            raise ValueError(f"array must have the shape of the scan {scan.shape[:3]}, got {array.shape}")
-        header = type(scan.header)()
-        for field in GEOMETRY:
-            header[field] = scan.header[field]
-        header.set_data_dtype(array.dtype)
-        image_class = nib.Nifti2Image if isinstance(scan.header, nib.Nifti2Header) else nib.Nifti1Image
-        image = image_class(array, scan.affine, header)
-    else:
-        image = nib.Nifti1Image(array, affine)
-        image.set_qform(affine, 1)
-        image.set_sform(affine, 1)
-        image.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
-                image.to_stream(packed)
-        else:
-            image.to_stream(raw)
-
-
 class MapWriter:
-    """Writes the maps of every predicted scan: ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and so on.
+    """Writes the maps of every prediction: ``<case>_seg.nii.gz``, ``<case>_confidence.nii.gz`` and so on.
 
-    For every item of the output of a :class:`medssl.inference.ScanEvaluator`. A file of a case that exists
-    already stops the evaluation before any of that case is written.
+    For every item of the output of a :class:`medssl.inference.ScanEvaluator`; of images PNG files. A file of
+    a case that exists already stops the evaluation before any of that case is written.
 
     Args:
         out: the folder; made where it is missing.
         overwrite: replace files that are there.
+        class_names: of the classes, for the colours of images.
     """
 
-    def __init__(self, out: str | Path, *, overwrite: bool = False) -> None:
-        self.names, self.overwrite = ReviewNames(out), overwrite
+    def __init__(
+        self, out: str | Path, *, overwrite: bool = False, class_names: Sequence[str] | None = None
+    ) -> None:
+        self.out, self.overwrite, self.class_names = out, overwrite, class_names or ()
 
     def attach(self, engine: Engine) -> None:
         """Write the cases of this evaluator."""
@@ -100,24 +39,19 @@ class MapWriter:
     def iteration_completed(self, engine: Engine) -> None:
         """Write the cases of a batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            meta, case = item["image"].meta, str(item["case"])
-            arrays = {
-                self.names.path(file.name, case, label=file.label): file.values
-                for file in map_files(output["prediction"])
-            }
-            for path in arrays:
-                _refuse_existing(path, self.overwrite)
-            for path, values in arrays.items():
-                write_like(
+            meta, case, prediction = item["image"].meta, str(item["case"]), output["prediction"]
+            kind = KINDS[prediction.labels.ndim]
+            names = ReviewNames(self.out, kind=kind)
+            classes = kind.classes(len(prediction.soft_overlap), self.class_names)
+            files = {names.path(file.name, case, label=file.label): file for file in map_files(prediction)}
+            for path in files:
+                refuse_existing(path, self.overwrite)
+            for path, file in files.items():
+                kind.write_map(
                     path,
-                    values,
-                    reference_file=meta["filename_or_obj"],
+                    file,
+                    source=Path(meta["filename_or_obj"]),
                     affine=np.asarray(meta["original_affine"], np.float64),
-                    overwrite=self.overwrite,
+                    classes=classes,
                 )
-            logger.info("%s: wrote %s", case, ", ".join(path.name for path in arrays))
-
-
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise InputError(path, "exists already", "choose another folder or add overwrite")
+            logger.info("%s: wrote %s", case, ", ".join(path.name for path in files))

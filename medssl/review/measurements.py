@@ -33,11 +33,24 @@ class ClassMeasurements:
 
 
 @dataclass(frozen=True)
+class ImageClassMeasurements:
+    """One class of the prediction of an image.
+
+    Attributes:
+        share: of the pixels, in [0, 1].
+        soft_overlap: the Dice that the probabilities expect; NaN where nothing was predicted.
+    """
+
+    share: float
+    soft_overlap: float
+
+
+@dataclass(frozen=True)
 class CaseMeasurements:
     """One prediction.
 
     Attributes:
-        classes: of every class but the background.
+        classes: of every class but the background; of an image every class.
         boundary_uncertainty: mean uncertainty of the voxels on either side of a predicted boundary, in
             [0, 1]; NaN where there is none.
         mean_uncertainty: over the whole scan.
@@ -46,7 +59,7 @@ class CaseMeasurements:
         priority: in [0, 1], the higher the sooner to be looked at: see :func:`review_priority`.
     """
 
-    classes: tuple[ClassMeasurements, ...]
+    classes: tuple[Any, ...]
     boundary_uncertainty: float
     mean_uncertainty: float
     confident_disagreeing: float
@@ -78,15 +91,42 @@ def measure_case(prediction: Prediction, *, spacing: Sequence[float]) -> CaseMea
         _measure_class(labels, k, milliliters, overlap)
         for k, overlap in enumerate(prediction.soft_overlap[1:], 1)
     )
-    edge = _boundary(labels)
-    boundary = float(prediction.uncertainty[edge].mean(dtype=np.float64)) if edge.any() else math.nan
+    boundary = _boundary_uncertainty(prediction)
     return CaseMeasurements(
         classes=classes,
         boundary_uncertainty=boundary,
         mean_uncertainty=float(prediction.uncertainty.mean(dtype=np.float64)),
-        confident_disagreeing=_confident_disagreeing(prediction),
+        confident_disagreeing=_confident_disagreeing(prediction, labels > 0),
         priority=review_priority(boundary, prediction.soft_overlap[1:]),
     )
+
+
+def measure_image(prediction: Prediction) -> CaseMeasurements:
+    """Measure the prediction of an image.
+
+    Of many classes most are not in an image; its priority is made of those that were predicted.
+    """
+    counts = np.bincount(prediction.labels.ravel(), minlength=len(prediction.soft_overlap))
+    classes = tuple(
+        ImageClassMeasurements(float(count / prediction.labels.size), overlap)
+        for count, overlap in zip(counts, prediction.soft_overlap, strict=True)
+    )
+    boundary = _boundary_uncertainty(prediction)
+    # An image of one class has no boundary; all of it is looked at.
+    mean = float(prediction.uncertainty.mean(dtype=np.float64))
+    predicted = [overlap for overlap in prediction.soft_overlap if not math.isnan(overlap)]
+    return CaseMeasurements(
+        classes=classes,
+        boundary_uncertainty=boundary,
+        mean_uncertainty=mean,
+        confident_disagreeing=_confident_disagreeing(prediction, np.ones(prediction.labels.shape, bool)),
+        priority=review_priority(mean if math.isnan(boundary) else boundary, predicted),
+    )
+
+
+def _boundary_uncertainty(prediction: Prediction) -> float:
+    edge = _boundary(prediction.labels)
+    return float(prediction.uncertainty[edge].mean(dtype=np.float64)) if edge.any() else math.nan
 
 
 def _measure_class(labels: NDArray[Any], label: int, milliliters: float, overlap: float) -> ClassMeasurements:
@@ -113,21 +153,20 @@ def _bounding_box(labels: NDArray[Any], label: int) -> tuple[slice, slice, slice
 
 
 def _boundary(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Voxels with a face towards another class."""
-    edge = np.zeros(labels.shape, bool)
-    for axis in range(3):
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+    """Voxels, or pixels, with a face towards another class."""
+    edge, axes = np.zeros(labels.shape, bool), range(labels.ndim)
+    for axis in axes:
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in axes)
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in axes)
         differs = labels[low] != labels[high]
         edge[low] |= differs
         edge[high] |= differs
     return edge
 
 
-def _confident_disagreeing(prediction: Prediction) -> float:
+def _confident_disagreeing(prediction: Prediction, foreground: NDArray[np.bool_]) -> float:
     if prediction.disagreement is None:
         return math.nan
-    foreground = prediction.labels > 0
     count = int(foreground.sum())
     if not count:
         return math.nan

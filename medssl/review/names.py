@@ -7,22 +7,7 @@ from pathlib import Path
 from medssl import __version__
 from medssl.common.errors import InputError
 from medssl.common.files import write_text
-from medssl.review.voxel_maps import VOXEL_MAPS
-
-FLAT = {kind.name: f"{{case}}_{kind.suffix}.nii.gz" for kind in VOXEL_MAPS} | {
-    "slicer": "{case}.seg.nrrd",
-    "dicom": "{case}_seg.dcm",
-    "picture": "{case}_review.png",
-    "side-car": "{case}.json",
-}
-_BIDS_START = "sub-{subject}/anat/sub-{subject}"
-BIDS = {kind.name: f"{_BIDS_START}_{kind.bids}.nii.gz" for kind in VOXEL_MAPS} | {
-    "slicer": f"{_BIDS_START}_desc-medssl_dseg.seg.nrrd",
-    "dicom": f"{_BIDS_START}_desc-medssl_dseg.dcm",
-    "picture": f"{_BIDS_START}_desc-medssl_review.png",
-    "side-car": f"{_BIDS_START}_desc-medssl_dseg.json",
-}
-"""As BIDS names derivatives: labels, probabilities, and other maps by the statistic that they hold."""
+from medssl.review.kinds import KINDS, ReviewKind
 
 
 class ReviewNames:
@@ -32,16 +17,21 @@ class ReviewNames:
         folder: the folder.
         bids: name files as BIDS derivatives; the subject is the case's name without other than letters and
             digits.
+        kind: what is reviewed; by default scans.
     """
 
-    def __init__(self, folder: str | Path, *, bids: bool = False) -> None:
-        self.folder, self.bids = Path(folder), bids
-        self._forms = BIDS if bids else FLAT
+    def __init__(self, folder: str | Path, *, bids: bool = False, kind: ReviewKind = KINDS[3]) -> None:
+        self.folder, self.bids, self.kind = Path(folder), bids, kind
+        self._forms = kind.bids if bids else kind.flat
 
     def path(self, kind: str, case: str, *, label: int | None = None) -> Path:
-        """The file of a kind (a key of ``FLAT``) and a case."""
+        """The file of a kind (a key of :attr:`ReviewKind.flat`) and a case."""
         form = self._forms[kind]
         return self.folder / form.format(case=case, subject=subject_of(case), label=label)
+
+    def of(self, case: str) -> dict[str, Path]:
+        """All files of a case that are not one a class, by their kind."""
+        return {kind: self.path(kind, case) for kind, form in self._forms.items() if "{label}" not in form}
 
     def check(self, cases: list[str]) -> None:
         """Refuse cases whose files would have one name, or lie outside the folder.

@@ -1,6 +1,5 @@
-"""From a folder of scans to a folder that a clinician can review."""
+"""From a folder of scans, or images, to a folder that a person can review."""
 
-import importlib.util
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,11 @@ from medssl.common.progress import track
 from medssl.data import Orientd
 from medssl.inference.checkpoints import model_record
 from medssl.inference.predictor import Predictor
-from medssl.review.case import PackageOptions, review_case
+from medssl.review.case import review_case
+from medssl.review.kinds import KINDS
 from medssl.review.names import ReviewNames
-from medssl.review.segments import SegmentClass, segment_classes, write_label_tables
+from medssl.review.options import PackageOptions
+from medssl.review.segments import SegmentClass
 from medssl.review.worklist import read_side_cars, worklist_rows, write_worklist
 from medssl.review.worklist_page import write_index
 
@@ -51,12 +52,13 @@ def write_review_package(
     model: Sequence[Mapping[str, str]],
     options: PackageOptions | None = None,
 ) -> PackageResult:
-    """Predict every scan and write all that a reviewer needs.
+    """Predict every scan, or image, and write all that a reviewer needs.
 
-    For each case a segmentation, its confidence and uncertainty in the geometry of the scan, a picture and a
-    side-car; for the whole ``worklist.csv``, ``index.html`` and label tables. A scan that cannot be
-    predicted is reported and does not stop the others. A case's side-car is written last: a case that has
-    one is finished.
+    For each case a segmentation, its confidence and uncertainty in the geometry of the scan, or on the pixels
+    of the image (:mod:`medssl.review.kinds`), a picture and a side-car; for the whole ``worklist.csv``,
+    ``index.html`` and tables of the classes. The predictor's windows say of which kind the files are. One
+    that cannot be predicted is reported and does not stop the others. A case's side-car is written last: a
+    case that has one is finished.
 
     Args:
         out: the folder; made where it is missing.
@@ -70,17 +72,19 @@ def write_review_package(
     Raises:
         InputError: nothing to predict; two cases of one name; the folder holds cases already and neither
             ``resume`` nor ``overwrite`` was asked for, or they are another model's; a class that the
-            model does not have.
+            model does not have, or an option that is for scans and not for images.
     """
     options = options or PackageOptions()
-    names = ReviewNames(out, bids=options.bids)
+    kind = KINDS[len(predictor.patch)]
+    kind.check(options)
+    names = ReviewNames(out, bids=options.bids, kind=kind)
     settings = _settings(predictor, transform, options)
     _check(names, items, classes, model, settings, options)
     names.folder.mkdir(parents=True, exist_ok=True)
     names.describe()
-    write_label_tables(names.folder, classes)
+    kind.write_tables(names.folder, classes)
     result = PackageResult(names.folder)
-    for item in track(items, len(items), title="prediction", unit="scan"):
+    for item in track(items, len(items), title="prediction", unit=kind.noun):
         case = str(item["case"])
         if options.resume and names.path("side-car", case).exists():
             result.skipped.append(case)
@@ -94,11 +98,13 @@ def write_review_package(
                 raise
             result.failed[case] = str(input_error)
             logger.error("%s", input_error)
-    write_overview(names, failed=result.failed)
+    write_overview(names, failed=result.failed, classes=classes)
     return result
 
 
-def write_overview(names: ReviewNames, *, failed: Mapping[str, str] | None = None) -> None:
+def write_overview(
+    names: ReviewNames, *, failed: Mapping[str, str] | None = None, classes: Sequence[SegmentClass] = ()
+) -> None:
     """Write ``worklist.csv`` and ``index.html`` from what lies in the folder."""
     try:
         side_cars = read_side_cars(names.folder)
@@ -108,13 +114,14 @@ def write_overview(names: ReviewNames, *, failed: Mapping[str, str] | None = Non
         side_cars = []
     rows = worklist_rows(side_cars, failed)
     write_worklist(names.folder / "worklist.csv", rows)
-    about = "No scan could be predicted."
+    about = f"No {names.kind.noun} could be predicted."
     if side_cars:
         model = side_cars[0]["model"]
         members = ", ".join(f"{m['run']}/{m['file']} ({m['sha256'][:8]})" for m in model)
         about = f"medssl {side_cars[0]['medssl']}; model: {members}."
     files = {side_car["case"]: side_car["files"] for side_car in side_cars}
-    write_index(names.folder / "index.html", rows, files=files, about=about)
+    index, words = names.folder / "index.html", names.kind.words
+    write_index(index, rows, files=files, about=about, words=words, classes=classes)
 
 
 def _check(
@@ -126,16 +133,13 @@ def _check(
     options: PackageOptions,
 ) -> None:
     if not items:
-        raise InputError("input", "holds no scan", "name a folder with scans")
+        noun = names.kind.noun
+        raise InputError("input", f"holds no {noun}", f"name a folder with {noun}s")
     names.check([str(item["case"]) for item in items])
     known = {segment.label for segment in classes}
     for label in (*options.keep_largest, *options.fill_holes):
         if label not in known:
             raise InputError(f"class {label}", "the model does not have it", f"choose among {sorted(known)}")
-    if options.dicom_seg and importlib.util.find_spec("highdicom") is None:
-        raise InputError(
-            "DICOM SEG", "needs highdicom, which is not installed", "pip install 'medssl[dicom]'"
-        )
     if options.resume and options.overwrite:
         raise InputError(names.folder, "both resume and overwrite", "choose one of them")
     finished = [item for item in items if names.path("side-car", str(item["case"])).exists()]
@@ -187,18 +191,21 @@ def run_package(
     Raises:
         InputError: after all other scans are done, if one could not be predicted.
     """
+    kind = KINDS[len(predictor.patch)]
     result = write_review_package(
         out,
         items=items,
         transform=transform,
         predictor=predictor,
-        classes=segment_classes(predictor.num_classes, dict(enumerate(class_names or [], 1))),
+        classes=kind.classes(predictor.num_classes, class_names or ()),
         model=model_record([checkpoint]),
         options=PackageOptions(resume=resume, overwrite=overwrite),
     )
     if result.failed:
         case, message = next(iter(result.failed.items()))
         raise InputError(
-            f"{len(result.failed)} of {len(items)} scans", f"failed, {case} first ({message})", "see the log"
+            f"{len(result.failed)} of {len(items)} {kind.noun}s",
+            f"failed, {case} first ({message})",
+            "see the log",
         )
     return result

@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
+from medssl.common.constants import IGNORE
 from medssl.common.errors import InputError, find_input_error
 from medssl.common.files import atomic_path, write_csv, write_text
 from medssl.data import LoadCased
 from medssl.data.checks.findings import refuse
 from medssl.data.checks.volumes import grid_faults
-from medssl.data.reading.formats import VOLUME_SUFFIXES
+from medssl.data.reading.formats import LABEL_SUFFIXES
 from medssl.metrics import area_under_risk_coverage, dice, risk_coverage_curve
+from medssl.review.kinds import KINDS
 from medssl.review.worklist import read_side_cars
 
 FIRST = 0.2
@@ -105,7 +107,7 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
 
     Args:
         folder: of ``medssl predict``.
-        labels: folder with ``<case>.nii.gz`` (or another volume format).
+        labels: folder with ``<case>.nii.gz`` (or another volume format); of images ``<case>.png``.
 
     Raises:
         InputError: no case has a reference, or one cannot be read or lies on another grid.
@@ -120,7 +122,9 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
             continue
         rows.append(_score(side_car, folder, reference))
     if not rows:
-        raise InputError(labels, f"holds no label of the {len(missing)} cases", "name them <case>.nii.gz")
+        raise InputError(
+            labels, f"holds no label of the {len(missing)} cases", "name them <case>.nii.gz, or <case>.png"
+        )
     rows.sort(key=lambda row: (-row["priority"], row["case"]))
     triage = measure_triage([row["priority"] for row in rows], [row["error"] for row in rows])
     write_csv(folder / "triage.csv", rows)
@@ -131,10 +135,10 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
 
 
 def find_label(folder: Path, case: str) -> Path | None:
-    """The label file of a case: ``<case>.nii.gz``, ``<case>_seg.nii.gz``, or in another volume format."""
+    """The label file of a case: ``<case>.nii.gz``, ``<case>_seg.nii.gz``, or in another format of labels."""
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "name the folder that holds the labels")
-    names = [f"{case}{middle}{suffix}" for suffix in VOLUME_SUFFIXES for middle in ("", "_seg")]
+    names = [f"{case}{middle}{suffix}" for suffix in LABEL_SUFFIXES for middle in ("", "_seg")]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -159,14 +163,17 @@ def _score(side_car: dict[str, Any], folder: Path, reference: Path) -> dict[str,
     item = LoadCased(keys)({"prediction": str(segmentation), "reference": str(reference)})
     refuse(grid_faults(item["prediction"], item["reference"]))
     predicted, truth = (item[key][0].numpy() for key in keys)
+    kind, classes = KINDS[len(side_car["shape"])], side_car["statistics"]["classes"]
     scores = {
         name: dice(predicted, truth, label=label)
-        for label, name in enumerate(side_car["statistics"]["classes"], 1)
+        for label, name in enumerate(classes, kind.first_class)
+        if kind.empty_counts or (predicted[truth != IGNORE] == label).any() or (truth == label).any()
     }
     error = 1 - sum(scores.values()) / len(scores)
     row = {"case": side_car["case"], "priority": side_car["statistics"]["priority"], "error": round(error, 6)}
-    row |= {f"dice {name}": round(value, 6) for name, value in scores.items()}
-    expected = [of_class["soft_overlap"] or 0.0 for of_class in side_car["statistics"]["classes"].values()]
+    row |= {f"dice {name}": round(scores[name], 6) if name in scores else "" for name in classes}
+    overlaps = [of_class["soft_overlap"] for of_class in classes.values()]
+    expected = [value or 0.0 for value in overlaps if kind.empty_counts or value is not None]
     row["boundary_uncertainty"] = side_car["statistics"]["boundary_uncertainty"]
     row["expected_dice"] = round(sum(expected) / len(expected), 6)
     return row

@@ -9,6 +9,7 @@ from typing import Any
 
 from medssl.common.errors import InputError
 from medssl.common.files import write_csv
+from medssl.review.kinds import KINDS
 
 REVIEWER = ("reviewer", "decision", "minutes", "comment")
 """Columns that a reviewer fills in; they are kept when the list is written anew."""
@@ -50,14 +51,8 @@ def worklist_rows(
         measured = side_car["statistics"]
         row: dict[str, Any] = {"case": side_car["case"], "priority": measured["priority"]}
         row |= {k: measured[k] for k in ("boundary_uncertainty", "mean_uncertainty", "confident_disagreeing")}
-        for name, values in measured["classes"].items():
-            row[f"expected_dice {name}"] = values["soft_overlap"]
-            row[f"volume_ml {name}"] = values["volume_ml"]
-            row[f"components {name}"] = values["components"]
-        border = [name for name, values in measured["classes"].items() if values["touches_border"]]
-        empty = [name for name, values in measured["classes"].items() if not values["components"]]
-        row |= {"touches_border": "; ".join(border), "empty": "; ".join(empty), "status": "predicted"}
-        rows.append(row)
+        row |= KINDS[len(side_car["shape"])].columns(measured)
+        rows.append(row | {"status": "predicted"})
     rows.sort(key=lambda row: (-row["priority"], row["case"]))
     unpredicted = [
         {"case": case, "status": f"failed: {message}"} for case, message in sorted((failed or {}).items())

@@ -5,15 +5,13 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from medssl.common.files import write_text
 from medssl.reports.html import SORTING
+from medssl.review.kinds import PageWords
 from medssl.review.picture import thumbnail
-
-RESEARCH_USE = (
-    "For research use only. Not a medical device; not for diagnosis or treatment. "
-    "Every segmentation must be reviewed by a qualified person."
-)
+from medssl.review.segments import SegmentClass
 
 _HIDDEN = ("touches_border", "empty", "status")  # shown together as remarks
 
@@ -29,6 +27,10 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 1500px;
   color: #1b1f24; background: #f6f7f9; }
 h1 { font-size: 1.35rem; margin: 0 0 .2rem; }
 p { margin: .3rem 0; max-width: 75rem; }
+.classes { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin: .6rem 0 0; padding: 0;
+  list-style: none; }
+.classes i { display: inline-block; width: .9rem; height: .9rem; border: 1px solid #8a9099;
+  border-radius: 2px; margin-right: .35rem; vertical-align: -.1rem; }
 .use { color: #7a3b00; background: #fff2df; border-left: 4px solid #e69f00; padding: .4rem .7rem; }
 .scroll { overflow-x: auto; margin-top: .9rem; border: 1px solid #d5d9df; border-radius: 6px;
   background: #fff; }
@@ -42,6 +44,7 @@ th button:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
 img { display: block; width: 300px; height: auto; border-radius: 3px; background: #000; }
+.pair { display: flex; gap: .4rem; } .pair img { width: 210px; }
 tr:hover td { background: #f2f8fc; }
 .bar { display: inline-block; height: .55rem; background: #d55e00; border-radius: 2px; vertical-align: middle;
   margin-right: .4rem; }
@@ -52,7 +55,13 @@ a { color: #005a8f; }
 
 
 def write_index(
-    path: str | Path, rows: Sequence[Mapping[str, Any]], *, files: Mapping[str, Mapping[str, str]], about: str
+    path: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    files: Mapping[str, Mapping[str, str]],
+    about: str,
+    words: PageWords,
+    classes: Sequence[SegmentClass] = (),
 ) -> None:
     """Write the page.
 
@@ -62,17 +71,21 @@ def write_index(
         files: for each case its files, by what they are (``"picture"``, ``"segmentation"``...), relative to
             the page.
         about: a line on the model.
+        words: what the page says and shows.
+        classes: of the legend.
     """
     folder = Path(path).parent
     columns = [k for k in (max(rows, key=lambda row: len(row)) if rows else {}) if k not in _HIDDEN]
     heads = ['<th class="text">review</th>']
     for column in columns:
-        kind = ' class="text"' if column == "case" else ""
+        is_text = any(isinstance(row.get(column), str) for row in rows)
+        kind = ' class="text"' if is_text else ""
         sort = ' aria-sort="descending"' if column == "priority" else ""
         heading = html.escape(_HEADINGS.get(column, column.replace("_", " ")))
         heads.append(f"<th{kind}{sort}><button>{heading}</button></th>")
     heads.append('<th class="text">remarks</th>')
-    body = [_row(row, columns, files.get(str(row["case"]), {}), folder) for row in rows]
+    body = [_row(row, columns, files.get(str(row["case"]), {}), folder, words) for row in rows]
+    use = f'<p class="use">{html.escape(words.use)}</p>' if words.use else ""
     write_text(
         path,
         f"""<!doctype html>
@@ -81,9 +94,8 @@ def write_index(
 <h1>Review of {len(rows)} cases</h1>
 <p>{html.escape(about)}</p>
 <p>Sorted by review priority: uncertain cases first. Select a heading to sort by it, a picture to enlarge it.
-Fill in <a href="worklist.csv">worklist.csv</a> while you review; open segmentations in ITK-SNAP (labels.txt)
-or 3D Slicer (labels.ctbl).</p>
-<p class="use">{html.escape(RESEARCH_USE)}</p>
+Fill in <a href="worklist.csv">worklist.csv</a> while you review; {html.escape(words.tools)}.</p>
+{_legend(classes) if words.legend else ""}{use}
 <div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>
 {chr(10).join(body)}
 </tbody></table></div><script>{SORTING}</script></body></html>
@@ -91,25 +103,47 @@ or 3D Slicer (labels.ctbl).</p>
     )
 
 
-def _row(row: Mapping[str, Any], columns: Sequence[str], files: Mapping[str, str], folder: Path) -> str:
+def _legend(classes: Sequence[SegmentClass]) -> str:
+    entries = (
+        f'<li><i style="background:rgb{segment.color}"></i>{html.escape(segment.name)}</li>'
+        for segment in classes
+    )
+    return f'<ul class="classes">{"".join(entries)}</ul>'
+
+
+def _row(
+    row: Mapping[str, Any],
+    columns: Sequence[str],
+    files: Mapping[str, str],
+    folder: Path,
+    words: PageWords,
+) -> str:
     case = html.escape(str(row["case"]))
     cells = ['<td class="text"></td>']
-    if "picture" in files:
-        small = base64.b64encode(thumbnail(folder / files["picture"])).decode()
-        link = html.escape(files["picture"])
-        cells[0] = (
-            f'<td class="text"><a href="{link}"><img alt="three planes of {case}" '
-            f'src="data:image/jpeg;base64,{small}"></a></td>'
-        )
+    pictures = []
+    for name in words.pictures:
+        if name in files:
+            small = base64.b64encode(thumbnail(folder / files[name])).decode()
+            pictures.append(
+                f'<a href="{_link(files[name])}"><img alt="{words.alt} {case}" '
+                f'src="data:image/jpeg;base64,{small}"></a>'
+            )
+    if pictures:
+        together = "".join(pictures)
+        inner = f'<div class="pair">{together}</div>' if len(pictures) > 1 else together
+        cells[0] = f'<td class="text">{inner}</td>'
     for column in columns:
         value = row.get(column)
         if column == "case":
             links = " &middot; ".join(
-                f'<a href="{html.escape(name)}">{html.escape(kind)}</a>' for kind, name in files.items()
+                f'<a href="{_link(name)}">{html.escape(kind)}</a>' for kind, name in files.items()
             )
             cells.append(f'<td class="text" data-value="{case}"><strong>{case}</strong><br>{links}</td>')
             continue
         missing = value is None or value != value
+        if isinstance(value, str):
+            cells.append(f'<td class="text" data-value="{html.escape(value)}">{html.escape(value)}</td>')
+            continue
         number = "" if missing else f"{value:.3f}" if isinstance(value, float) else str(value)
         bar = ""
         if column == "priority" and not missing:
@@ -125,3 +159,8 @@ def _row(row: Mapping[str, Any], columns: Sequence[str], files: Mapping[str, str
     marks = "<br>".join(f'<span class="mark">{html.escape(text)}</span>' for text in remarks)
     cells.append(f'<td class="text remarks">{marks}</td>')
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _link(name: str) -> str:
+    """A file's name as the address of a link: a ``#`` or ``?`` in it is part of the name."""
+    return html.escape(quote(name))

@@ -34,7 +34,7 @@ IMAGE_META = {
     "spacing": None,
     "amp": "off",
     "channels_last": True,
-    "class_names": ["road", "car", "person"],
+    "class_names": ["sky", "road", "car", "pedestrian"],
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from medssl.inference.predictor import Prediction
-from medssl.review.measurements import measure_case, review_priority
+from medssl.review.measurements import measure_case, measure_image, review_priority
 
 
 def prediction(labels, uncertainty=None, confidence=None, disagreement=None, overlap=(0.8,)):
@@ -19,7 +19,7 @@ def prediction(labels, uncertainty=None, confidence=None, disagreement=None, ove
         0 * filled if uncertainty is None else uncertainty,
         disagreement,
         None,
-        overlap,
+        (0.9, *overlap),  # that of the background counts nowhere
     )
 
 
@@ -83,3 +83,21 @@ def test_an_empty_prediction_comes_first():
     assert math.isnan(empty.boundary_uncertainty)
     assert review_priority(0.2, (0.9,)) == pytest.approx(0.15)
     assert review_priority(0.2, (0.9, math.nan)) > review_priority(0.2, (0.9, 0.9))
+
+
+def test_an_image_is_measured_by_the_classes_that_are_in_it():
+    labels = np.zeros((4, 10), np.uint8)
+    labels[:, 6:] = 3
+    uncertainty = np.zeros(labels.shape, np.float32)
+    uncertainty[:, 5:7] = 0.6  # the two columns that meet
+    overlaps = (0.9, math.nan, math.nan, 0.7)
+    measured = measure_image(Prediction(labels, uncertainty, uncertainty, None, None, overlaps))
+    assert [of_class.share for of_class in measured.classes] == [0.6, 0, 0, 0.4]
+    assert measured.boundary_uncertainty == pytest.approx(0.6)
+    assert measured.mean_uncertainty == pytest.approx(0.12)
+    assert measured.priority == pytest.approx((0.6 + 1 - 0.8) / 2)
+    alike = measure_image(
+        Prediction(0 * labels, uncertainty, uncertainty, None, None, (0.5,) + (math.nan,) * 3)
+    )
+    assert math.isnan(alike.boundary_uncertainty)
+    assert alike.priority == pytest.approx((0.12 + 1 - 0.5) / 2)

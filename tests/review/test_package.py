@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import h5py
 import nibabel as nib
@@ -232,7 +233,7 @@ def test_the_page_holds_everything_in_one_file(reviewed):
     assert any("dim & <small>" in cell for cell in table.rows[2])
     assert "<small>" not in re.sub(r"&lt;small&gt;", "", text)
     for link in table.links:
-        assert link.startswith("data:image/jpeg;base64,") or (folder / "out" / link).is_file()
+        assert link.startswith("data:image/jpeg;base64,") or (folder / "out" / unquote(link)).is_file()
     assert "http" not in text
 
 

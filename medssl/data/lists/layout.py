@@ -98,15 +98,18 @@ def image_axes(path: Path) -> int:
     return file_format.axes
 
 
-def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """The scans of a folder, as items with ``case`` and ``image``.
+def list_scans(
+    folder: str | Path, *, cases: Sequence[str] | None = None, axes: int = 3
+) -> list[dict[str, str]]:
+    """The scans, or images, of a folder, as items with ``case`` and ``image``.
 
     Looks into ``images/`` where there is one, for volumes directly in the folder, and for the field's HDF5
-    files.
+    files; or for images of two axes.
 
     Args:
         folder: the folder.
         cases: names of the cases wanted; None for all.
+        axes: of what is wanted: 3, or 2 for images.
 
     Raises:
         InputError: no such folder, no scan in it, or a case that is not there.
@@ -115,9 +118,12 @@ def list_scans(folder: str | Path, *, cases: Sequence[str] | None = None) -> lis
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "name the folder that holds the scans")
     images = folder / "images" if (folder / "images").is_dir() else folder
-    scans = {case: str(path) for case, path in (list_files(images) | _h5_files(folder)).items()}
-    if not scans:
+    files = list_files(images, axes=axes) | (_h5_files(folder) if axes == 3 else {})
+    scans = {case: str(path) for case, path in files.items()}
+    if not scans and axes == 3:
         raise InputError(folder, "holds no scan", f"expected {FORMS}, or volumes directly in the folder")
+    if not scans:
+        raise InputError(folder, "holds no image", "expected .png or .jpg files there, or in its images/")
     for case in cases or ():
         if case not in scans:
             raise unknown_name("case", case, scans)

@@ -15,14 +15,15 @@ KEPT = ("case", "image", "roi")
 
 
 def scans_of(
-    source: str | Path, *, lists: Sequence[str], cases: Sequence[str] | None = None
+    source: str | Path, *, lists: Sequence[str], cases: Sequence[str] | None = None, axes: int = 3
 ) -> list[dict[str, Any]]:
-    """The scans of a folder, a single scan, or the cases of a datalist.
+    """The scans or images of a folder, a single one, or the cases of a datalist.
 
     Args:
-        source: folder, volume, folder with a DICOM series, or JSON file.
+        source: folder, volume, folder with a DICOM series, image, or JSON file.
         lists: of a datalist.
         cases: names of the cases wanted; None for all.
+        axes: of what is wanted of a folder: 3, or 2 for images.
 
     Raises:
         InputError: nothing there, an unknown list, or a case that is not there.
@@ -41,4 +42,4 @@ def scans_of(
     if path.is_file() or is_dicom_folder(path):
         case = case_name(path) if path.is_file() else path.name
         return [{"case": case, "image": str(path.absolute())}]
-    return list(list_scans(path, cases=cases))
+    return list(list_scans(path, cases=cases, axes=axes))

@@ -126,6 +126,11 @@ VOLUME_SUFFIXES = tuple(
 )
 """Suffixes of files that hold one volume each."""
 
+LABEL_SUFFIXES = VOLUME_SUFFIXES + tuple(
+    suffix for entry in FORMATS if entry.axes == 2 and not entry.lossy for suffix in entry.suffixes
+)
+"""Suffixes of files that hold one label map each, volumes first."""
+
 
 def format_of(path: Path) -> FileFormat | None:
     """The format that the name of a file says, or that of a folder; None for an unknown one."""
