@@ -7,6 +7,8 @@ from medssl.commands._words import add_words, split_words, take_flag
 from medssl.common.bundles import (
     KINDS,
     TRAIN,
+    bundle_names,
+    bundle_with,
     find_bundle,
     monai_command,
     option_lines,
@@ -23,7 +25,9 @@ Train a model, best in a folder of its own: --run-dir RUN (default runs/... here
                   a datalist (d.json); or an overlay of your own (mine.yaml)
   METHOD          {methods}; or an overlay of your own
   --network NAME  {networks}; or an overlay of your own
-  --bundle NAME   bundle, by name or folder (default tcseg); medssl bundle copies one
+  --selector NAME of pseudo-labels: {selectors}; or an overlay of your own
+  --bundle NAME   bundle, by name or folder; by default the one that alone has DATASET, else tcseg. This is
+                  the help of {bundle}; there are {bundles}. medssl bundle copies one
   --dry-run       print the line for MONAI and the config files, and train nothing
   --option value  any option below: --dataset_dir DATA --labeled 8 --seed 1 --max_steps 2000 --resume;
                   or a part of configs/train.yaml: --optimizer::nesterov true
@@ -40,15 +44,18 @@ def add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     names, options = split_words(arguments.words)
-    bundle = find_bundle(options.pop("bundle", "tcseg"))
+    named = options.pop("bundle", None)
+    bundle = bundle_with(names[0] if names else None) if named is None else find_bundle(named)
     if take_flag(options, "help"):
-        overlays = {kind: ", ".join(bundle.overlays(kind)) for kind in KINDS}
-        print(HELP.format(**overlays, options=option_lines(bundle.config(TRAIN))))
+        words = {kind: ", ".join(bundle.overlays(kind)) for kind in KINDS}
+        words |= {"bundle": bundle.path.name, "bundles": ", ".join(bundle_names())}
+        print(HELP.format(**words, options=option_lines(bundle.config(TRAIN))))
         return 0
     if len(names) != 2:
         raise InputError("medssl train", "needs DATASET and METHOD", "such as: medssl train d.json tcseg_own")
     dataset, method = names
-    files, settings = training_files(bundle, dataset, method, options.pop("network", None))
+    overlays = {kind: options.pop(kind, None) for kind in ("network", "selector")}
+    files, settings = training_files(bundle, dataset, method, **overlays)
     dry_run = take_flag(options, "dry_run")
     refuse_unread(options, files)
     settings = {"bundle_root": str(bundle.path), **settings, **options}

@@ -13,8 +13,9 @@ from medssl.common.errors import InputError, unknown_name
 from medssl.common.resources import resource_folder
 
 TRAIN, EVALUATE = "train.yaml", "evaluate.yaml"
-KINDS = {"datasets": "data set", "methods": "method", "networks": "network"}
+KINDS = {"datasets": "data set", "methods": "method", "networks": "network", "selectors": "selector"}
 """Folders of overlays, and what one of them is."""
+DEFAULT = "tcseg"
 
 # Sections that MONAI runs and nobody sets.
 _SECTIONS = ("imports", "initialize", "run", "finalize")
@@ -51,7 +52,7 @@ class Bundle:
         Raises:
             InputError: neither; the nearest name is suggested.
         """
-        if Path(name).suffix in (".yaml", ".yml"):
+        if is_overlay_file(name):
             if not Path(name).is_file():
                 raise InputError(name, "no such file", f"name a file, or one of {self._listed(kind)}")
             return Path(name).absolute()
@@ -61,6 +62,11 @@ class Bundle:
 
     def _listed(self, kind: str) -> str:
         return ", ".join(self.overlays(kind))
+
+
+def is_overlay_file(name: str) -> bool:
+    """Whether a word is the path of an overlay, and not the name of one."""
+    return Path(name).suffix in (".yaml", ".yml")
 
 
 def bundle_names() -> list[str]:
@@ -88,6 +94,28 @@ def find_bundle(name: str | Path, *, beside: Path | None = None) -> Bundle:
     raise unknown_name("bundle", str(name), bundle_names())
 
 
+def bundle_with(dataset: str | None = None) -> Bundle:
+    """The bundle of the package that alone has a data set; :data:`DEFAULT` where none or several have it.
+
+    Args:
+        dataset: as :func:`training_files` takes it; None for none.
+
+    Raises:
+        InputError: a name that no bundle has.
+    """
+    bundles = [find_bundle(name) for name in bundle_names()]
+    having = [bundle for bundle in bundles if dataset in bundle.overlays("datasets")]
+    is_name = dataset is not None and not is_overlay_file(dataset) and not _is_datalist(dataset)
+    if dataset is not None and is_name and not having:
+        known = {name for bundle in bundles for name in bundle.overlays("datasets")}
+        raise unknown_name(KINDS["datasets"], dataset, known)
+    return having[0] if len(having) == 1 else find_bundle(DEFAULT)
+
+
+def _is_datalist(dataset: str) -> bool:
+    return Path(dataset).suffix.lower() == ".json"
+
+
 def bundle_of_run(settings: Mapping[str, Any], name: str | None = None) -> Bundle:
     """The bundle that a run was trained with, or the package's where that has gone.
 
@@ -103,7 +131,8 @@ def bundle_of_run(settings: Mapping[str, Any], name: str | None = None) -> Bundl
     trained_with = Path(str(settings.get("bundle_root", "")))
     if (trained_with / "configs" / EVALUATE).is_file():
         return Bundle(trained_with.resolve())
-    return find_bundle("tcseg")
+    packaged = trained_with.name in bundle_names()
+    return find_bundle(trained_with.name if packaged else DEFAULT)
 
 
 def copy_bundle(name: str, out: str | Path) -> None:
@@ -168,7 +197,7 @@ def refuse_unread(options: Iterable[str], files: Sequence[str | Path]) -> None:
 
 
 def training_files(
-    bundle: Bundle, dataset: str, method: str, network: str | None = None
+    bundle: Bundle, dataset: str, method: str, *, network: str | None = None, selector: str | None = None
 ) -> tuple[list[Path], dict[str, str]]:
     """The config files of a training, and the settings that its data set brings.
 
@@ -176,18 +205,22 @@ def training_files(
         bundle: the bundle.
         dataset: overlay by name or path, or a datalist (``d.json``), which is trained as ``custom``.
         method: overlay by name or path.
-        network: likewise; None for the method's.
+        network: likewise; None for the data set's.
+        selector: likewise, or what the option ``selector`` takes (``null``, or a ``_target_`` and
+            arguments in braces), which then is one of the settings; None for the method's.
 
     Raises:
         InputError: one of them is neither.
     """
     settings = {}
-    if Path(dataset).suffix.lower() == ".json":
+    if _is_datalist(dataset):
         if not Path(dataset).is_file():
             raise InputError(dataset, "no such datalist", "medssl datalist writes one")
         dataset, settings = "custom", {"datalist_file": str(Path(dataset).absolute())}
-    chosen = [("datasets", dataset), ("methods", method), *([("networks", network)] if network else [])]
-    return [bundle.config(TRAIN), *(bundle.overlay(kind, name) for kind, name in chosen)], settings
+    if selector is not None and (selector.startswith(("{", "$", "@")) or selector.lower() == "null"):
+        settings["selector"], selector = selector, None
+    chosen = [("datasets", dataset), ("methods", method), ("networks", network), ("selectors", selector)]
+    return [bundle.config(TRAIN), *(bundle.overlay(kind, name) for kind, name in chosen if name)], settings
 
 
 def monai_command(files: Sequence[str | Path], settings: Mapping[str, Any]) -> str:

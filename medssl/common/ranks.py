@@ -25,6 +25,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def launched() -> int:
+    """Number of processes that torchrun started, whether they have met or not; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def init_process_group(device: torch.device) -> None:
     """Join the process group that torchrun describes: NCCL on a GPU, gloo on the CPU."""
     if device.type == "cuda":

@@ -70,7 +70,7 @@ def load_network(
     Args:
         path: a ``best.pt`` or ``last.pt``.
         network: the network, such as the deployed one.
-        part: the student (``"network"``) or its teacher.
+        part: what predicts (``"network"``), the student unless its teacher is deployed; or the teacher.
 
     Raises:
         InputError: as :func:`load_checkpoint`; no teacher in the checkpoint; another architecture.

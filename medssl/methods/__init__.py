@@ -50,11 +50,20 @@ def get(name: str) -> type[Method]:
     return method
 
 
-def create(name: str, network: Network, options: Mapping[str, Any] | None = None) -> Method:
+def create(
+    name: str, network: Network, options: Mapping[str, Any] | None = None, *, deploy: str | None = None
+) -> Method:
     """The method of that name around a network, with its keyword arguments as ``options``.
 
+    Args:
+        name: see :func:`get`.
+        network: what is trained.
+        options: keyword arguments of the method.
+        deploy: ``"student"`` or ``"teacher"`` (:meth:`Method.deploy`); None for what the method does.
+
     Raises:
-        InputError: no such method, or an option that it does not have; the nearest name is suggested.
+        InputError: no such method, or an option that it does not have; the nearest name is suggested; what
+            :meth:`Method.deploy` refuses.
     """
     method: Callable[..., Method] = get(name)
     known = [p for p in inspect.signature(method).parameters if p != "network"]
@@ -63,7 +72,10 @@ def create(name: str, network: Network, options: Mapping[str, Any] | None = None
             raise InputError(f"option {option!r}", f"{name} has no options", "leave it out")
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
-    return method(network, **(options or {}))
+    created = method(network, **(options or {}))
+    if deploy is not None:
+        created.deploy(deploy)
+    return created
 
 
 @cache

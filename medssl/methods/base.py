@@ -3,13 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from medssl.common.errors import InputError, unknown_name
 from medssl.methods.teacher import Teacher
 from medssl.networks import Network
 from medssl.reliability import Selection
+
+Deploys = Literal["student", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Method(nn.Module, ABC):
     """Whether a step wants a second set of unlabelled images, to be cut into the first: every view then holds
     the ``U`` images that are learnt from, and behind them ``U`` others."""
 
+    deploys: Deploys = "student"
+    """Whose weights are validated, and kept for predictions."""
+
     network: Network
     teacher: Teacher | None
 
@@ -86,9 +93,29 @@ class Method(nn.Module, ABC):
             Scalars. ``"loss"`` is what is minimised; every other entry is detached and logged.
         """
 
+    def deploy(self, which: str) -> None:
+        """Choose whose weights are validated and kept for predictions: the student's or its teacher's.
+
+        Raises:
+            InputError: neither of the two, or a teacher of a method that has none.
+        """
+        if which not in get_args(Deploys):
+            raise unknown_name("deploy", str(which), get_args(Deploys))
+        if which == "teacher" and self.teacher is None:
+            raise InputError("deploy=teacher", f"{type(self).__name__} has no teacher", "use deploy=student")
+        self.deploys = "teacher" if which == "teacher" else "student"
+
+    @property
+    def deployed_network(self) -> Network:
+        """The network that is validated and kept for predictions: the student, or the teacher's copy."""
+        if self.deploys == "teacher" and self.teacher is not None:
+            teacher: Network = self.teacher.network  # type: ignore[assignment]
+            return teacher
+        return self.network
+
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``(B, K, *S)`` of the deployed path only."""
-        return self.network.deployed(images)
+        return self.deployed_network.deployed(images)
 
     def pseudo_labels(self, images: Tensor) -> PseudoLabels | None:
         """The pseudo-labels that the method would train on now, without gradient.

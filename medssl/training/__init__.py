@@ -17,10 +17,12 @@ from medssl.training.settings import (
     prediction_precision,
     ramp,
     share_of_steps,
+    steps_of_pass,
     unchanged,
 )
 from medssl.training.trainer import NonFiniteLossError, SemiSupervisedTrainer
 from medssl.training.validation import ValidationDice
+from medssl.training.validation_iou import ValidationIoU
 from medssl.training.validation_reliability import ValidationReliability
 from medssl.training.validation_warnings import FruitlessValidations
 
@@ -34,6 +36,7 @@ __all__ = [
     "TrainingCases",
     "ValidationDice",
     "ValidationFrom",
+    "ValidationIoU",
     "ValidationReliability",
     "begin_run",
     "composed",
@@ -51,5 +54,6 @@ __all__ = [
     "run_training",
     "share_of_steps",
     "start_run",
+    "steps_of_pass",
     "unchanged",
 ]

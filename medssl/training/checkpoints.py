@@ -2,8 +2,9 @@
 
 A checkpoint is a dictionary:
 
-- ``method``: state of the whole method, its teacher included;
-- ``network``: state of the trained network alone, and ``deployed``: the part of it that is deployed
+- ``method``: state of the whole method, student and teacher;
+- ``network``: state of the network that predicts, the student's or its teacher's
+  (:attr:`medssl.methods.Method.deploys`), and ``deployed``: the part of it that is deployed
   (``ckpt_export --key_in_ckpt deployed``); both share the storage of ``method``;
 - ``optimizer``, ``scheduler``, ``scaler``: their states;
 - ``rng``: states of the random generators, one entry a process;
@@ -35,12 +36,12 @@ def make_checkpoint(
 ) -> Checkpoint:
     """The state of a training as the dictionary that this module's docstring describes."""
     method, state = trainer.method, trainer.state
-    network = method.network.state_dict()
+    network = method.deployed_network.state_dict()
     scheduler = trainer.lr_scheduler
     return {
         "method": method.state_dict(),
         "network": network,
-        "deployed": {key: network[key] for key in Deployed(method.network).state_dict()},
+        "deployed": {key: network[key] for key in Deployed(method.deployed_network).state_dict()},
         "optimizer": trainer.optimizer.state_dict(),
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "scaler": trainer.grad_scaler.state_dict(),

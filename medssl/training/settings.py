@@ -10,7 +10,7 @@ import torch
 from monai.transforms import Compose
 
 from medssl.common.errors import InputError, unknown_name
-from medssl.common.ranks import local_rank
+from medssl.common.ranks import launched, local_rank
 from medssl.common.run_folder import Selection
 from medssl.methods import SigmoidRamp
 
@@ -32,6 +32,20 @@ def epochs(max_steps: int, steps_per_epoch: int) -> int:
             f"set max_steps to {nearest}, or steps_per_epoch to {math.gcd(*at_least_one)}",
         )
     return max_steps // steps_per_epoch
+
+
+def steps_of_pass(datalist: Mapping[str, Any], rows: int) -> int:
+    """Steps in which the unlabelled cases are seen once: the epoch of FixMatch, UniMatch and their like.
+
+    Of a datalist without an unlabelled case, those in which the labelled ones are. A batch that would not be
+    full is left out; there is one step at least.
+
+    Args:
+        datalist: of the training.
+        rows: cases of that list in a batch, of each of the processes that torchrun started.
+    """
+    cases = datalist["unlabeled"] or datalist["training"]
+    return max(1, len(cases) // (max(1, rows) * launched()))
 
 
 def share_of_steps(max_steps: int, share: float) -> int:

@@ -18,7 +18,7 @@ Datalist = dict[str, Any]
 
 LISTS = ("training", "unlabeled", "validation", "test")
 CANONICAL = ("la", "pancreas_ct", "brats2019")
-DATASETS = (*CANONICAL, *IMAGE_SETS, "phantom", "custom")
+DATASETS = (*CANONICAL, *IMAGE_SETS, "phantom", "shapes", "custom")
 
 
 def build_datalist(
@@ -41,21 +41,22 @@ def build_datalist(
     published validation list, are used as far as their files exist. Of a published set of images (``voc``,
     ``cityscapes``, ``coco``, ``ade20k``, ``camvid``) a published subset is labelled (by its name such as
     ``"1/16"``, its size or its share), all other training images are unlabelled, and what lies in
-    ``images/test`` is for testing. For ``phantom`` and ``custom`` the
-    cases are those of ``images/``; test cases are taken from the end of those that have a label file,
+    ``images/test`` is for testing. For ``phantom``, ``shapes`` and ``custom`` the cases are those of
+    ``images/``; test cases are taken from the end of those that have a label file,
     validation cases before them, the labelled ones from the beginning, and all that is left, with or
-    without a label file, is unlabelled. Cases stand in the order of their names (``phantom``) or in a
+    without a label file, is unlabelled. Cases stand in the order of their names (generated ones) or in a
     seeded random order (``custom``). :func:`medssl.data.build_own_datalist` knows patients and label volumes
     as well.
 
     Args:
         dataset_dir: folder that holds ``images/CASE.nii.gz`` and ``labels/CASE.nii.gz`` (or ``.nii``,
             ``.nrrd``, ``.mha``), or, for a canonical data set, the field's HDF5 files.
-        dataset: ``la``, ``pancreas_ct``, ``brats2019``, ``phantom``, ``custom``, or one of those above.
+        dataset: ``la``, ``pancreas_ct``, ``brats2019``, ``phantom``, ``shapes``, ``custom``, or one of those
+            above.
         labeled: number of labelled cases, or their fraction in (0, 1) of all cases that are not test
             cases; None for all that have a label file. Of published images also the name of a subset.
         validation: number of validation cases, or their fraction, likewise.
-        test: number of test cases, or their fraction in (0, 1) of all cases (``phantom``, ``custom``).
+        test: number of test cases, or their fraction in (0, 1) of all cases (unless the list is canonical).
         seed: seed of the random order (``custom``).
         allow_missing: go on with the part of a canonical training list whose files exist.
         require_unlabeled: refuse a list without an unlabelled case; False for supervised training.
