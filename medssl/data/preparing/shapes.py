@@ -1,8 +1,8 @@
 """Coloured shapes on textured ground: natural images of known classes, where no photograph is at hand.
 
 For rehearsals and tests. Discs, squares and triangles differ by their outline; their colours only lean
-towards a hue of their class, and light, texture and noise vary from image to image, so that a few labelled images do
-not show all of it. The outlines are ignored (255), as in PASCAL VOC.
+towards a hue of their class, and light, texture and noise vary from image to image, so that a few labelled
+images do not show all of it. The outlines are ignored (255), as in PASCAL VOC.
 """
 
 import colorsys
