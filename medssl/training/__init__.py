@@ -18,6 +18,7 @@ from medssl.training.settings import (
     ramp,
     share_of_steps,
     steps_of_pass,
+    synchronize_batch_norm,
     unchanged,
 )
 from medssl.training.trainer import NonFiniteLossError, SemiSupervisedTrainer
@@ -55,5 +56,6 @@ __all__ = [
     "share_of_steps",
     "start_run",
     "steps_of_pass",
+    "synchronize_batch_norm",
     "unchanged",
 ]

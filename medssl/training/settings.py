@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from monai.transforms import Compose
+from torch import nn
 
 from medssl.common.errors import InputError, unknown_name
-from medssl.common.ranks import launched, local_rank
+from medssl.common.ranks import launched, local_rank, world_size
 from medssl.common.run_folder import Selection
 from medssl.methods import SigmoidRamp
 
@@ -82,6 +83,17 @@ def default_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank()) if "LOCAL_RANK" in os.environ else torch.device("cuda")
+
+
+def synchronize_batch_norm(network: nn.Module, device: torch.device) -> None:
+    """Let batch norm count the images of all processes, in place; on a CPU, where torch cannot, nothing.
+
+    Published trainings of images run two or four a GPU. Weights and their names stay, so that optimiser and
+    checkpoints go on with them; so do copies made before, such as a teacher's, which normalise by stored
+    statistics.
+    """
+    if device.type == "cuda" and world_size() > 1:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def prediction_precision(amp: str) -> Literal["off", "bf16"]:
