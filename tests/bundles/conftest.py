@@ -1,4 +1,4 @@
-"""A tiny phantom set, and the bundle's configs run inside this process."""
+"""Tiny sets of phantoms and of shapes, and the bundles' configs run inside this process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from monai.bundle import ConfigWorkflow
 
 from medssl.common.errors import find_input_error
 from medssl.common.lock import INHERITED
-from medssl.data.preparing.phantom_set import write_phantoms
+from medssl.data.preparing.phantom_set import write_phantoms, write_shapes
 from medssl.protocol.running import job
 from medssl.protocol.running.plan import PlannedRun
 from tests.places import ROOT
@@ -39,6 +39,23 @@ TINY: dict[str, Any] = {
 }
 
 
+IMAGE_BUNDLE = ROOT / "bundles" / "natural_image"
+TINY_IMAGES: dict[str, Any] = {
+    "configs": IMAGE_BUNDLE / "configs",
+    "bundle_root": str(IMAGE_BUNDLE),
+    "device": "$torch.device('cpu')",
+    "labeled": 3,
+    "validation": 2,
+    "test": 2,
+    "patch_size": [32, 32],
+    "labeled_per_batch": 2,
+    "unlabeled_per_batch": 2,
+    "max_steps": 4,
+    "steps_per_epoch": 2,
+    "pseudo_label_cases": 2,
+    "cache_workers": 0,
+}
+
 CASE_COUNTS = ("labeled", "validation", "test")
 # What remains where a datalist says the counts, and where a protocol says which bundle, device and count.
 OWN_DATA = {name: value for name, value in TINY.items() if name not in CASE_COUNTS}
@@ -52,11 +69,13 @@ def words_of(settings: dict[str, Any]) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", str(value).replace(", ", ","))]
 
 
-def workflow(files: list[str], kind: str = "train", **settings: Any) -> ConfigWorkflow:
+def workflow(
+    files: list[str], kind: str = "train", *, configs: Path = CONFIGS, **settings: Any
+) -> ConfigWorkflow:
     """A workflow of config files by name, with settings on top."""
     return ConfigWorkflow(
-        config_file=[str(CONFIGS / name) for name in files],
-        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=[str(configs / name) for name in files],
+        meta_file=str(configs / "metadata.json"),
         logging_file=None,
         workflow_type=kind,
         **settings,
@@ -116,6 +135,13 @@ def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train.yaml", "datasets/phantom.yaml", "methods/tcseg.yaml"],
         **{**TINY, "dataset_dir": str(phantoms), "run_dir": str(folder)},
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    write_shapes(folder, cases=10, seed=3, size=(40, 52))
     return folder
 
 

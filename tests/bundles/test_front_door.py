@@ -11,7 +11,7 @@ import yaml
 
 from medssl.cli import main
 from medssl.inference.checkpoints import load_checkpoint
-from tests.bundles.conftest import CONFIGS, OWN_DATA, TINY, refusal, run, words_of
+from tests.bundles.conftest import OWN_DATA, TINY, refusal, run, words_of
 
 OPTIONS = words_of({name: value for name, value in TINY.items() if name != "bundle_root"})
 
@@ -143,22 +143,3 @@ def test_a_network_of_the_users_is_found_where_he_stands(phantoms, desk, monkeyp
         medssl("predict", "r", phantoms / "images/phantom_000.nii.gz", "out", "--allow", "networks_of_mine")
         == 0
     )
-
-
-def test_no_part_is_typed_twice():
-    """What train.yaml has as a part, another config refers to, or replaces by something else."""
-    texts = {path: path.read_text() for path in CONFIGS.rglob("*.yaml") if path.name != "inference.yaml"}
-    train = yaml.safe_load(texts.pop(CONFIGS / "train.yaml"))
-    parts = [part for part in _parts(train) if len(part) > 3]
-    assert len(parts) > 20
-    for path, text in texts.items():
-        repeated = [part for part in _parts(yaml.safe_load(text)) if part in parts]
-        assert not repeated, path.name
-
-
-def _parts(config):
-    """Every component of a configuration."""
-    if isinstance(config, dict) and "_target_" in config:
-        yield config
-    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        yield from _parts(value)

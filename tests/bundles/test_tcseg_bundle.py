@@ -25,31 +25,6 @@ TRAIN = ["train.yaml", "datasets/phantom.yaml"]
 DATASETS = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
 
 
-def test_bundle_has_the_files_of_the_specification():
-    for name in ("metadata.json", "train.yaml", "evaluate.yaml", "inference.yaml", "logging.conf"):
-        assert (CONFIGS / name).is_file()
-    assert (BUNDLE / "configs" / "multi_gpu_train.yaml").is_file()
-    assert (BUNDLE / "LICENSE").is_file()
-    for name in ("README.md", "data_license.txt"):
-        assert (BUNDLE / "docs" / name).is_file()
-
-
-def test_no_key_stands_twice_in_a_config():
-    """YAML keeps the last of two and says nothing."""
-
-    class Strict(yaml.SafeLoader):
-        pass
-
-    def mapping(loader, node):
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), (node.start_mark, keys)
-        return loader.construct_mapping(node)
-
-    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    for path in CONFIGS.rglob("*.yaml"):
-        yaml.load(path.read_text(), Strict)
-
-
 def test_properties_of_training_and_inference_are_complete(phantoms, trained, tmp_path):
     settings = {**TINY, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
     training = workflow(TRAIN, **settings)
