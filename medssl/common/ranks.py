@@ -30,8 +30,9 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def init_process_group(device: torch.device) -> None:
+def init_process_group(device: torch.device | str) -> None:
     """Join the process group that torchrun describes: NCCL on a GPU, gloo on the CPU."""
+    device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -85,14 +85,14 @@ def default_device() -> torch.device:
     return torch.device("cuda", local_rank()) if "LOCAL_RANK" in os.environ else torch.device("cuda")
 
 
-def synchronize_batch_norm(network: nn.Module, device: torch.device) -> None:
+def synchronize_batch_norm(network: nn.Module, device: torch.device | str) -> None:
     """Let batch norm count the images of all processes, in place; on a CPU, where torch cannot, nothing.
 
     Published trainings of images run two or four a GPU. Weights and their names stay, so that optimiser and
     checkpoints go on with them; so do copies made before, such as a teacher's, which normalise by stored
     statistics.
     """
-    if device.type == "cuda" and world_size() > 1:
+    if torch.device(device).type == "cuda" and world_size() > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 

@@ -94,11 +94,11 @@ def test_versions_in_the_metadata_are_those_of_the_pinned_packages(bundle):
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line and not line.startswith("#")
     )
-    named = {**metadata["required_packages_version"], **metadata.get("optional_packages_version", {})}
-    named |= {"torch": metadata["pytorch_version"], "numpy": metadata["numpy_version"]}
+    named = {**metadata["required_packages_version"], "torch": metadata["pytorch_version"]}
+    named |= {"numpy": metadata["numpy_version"], "monai": metadata["monai_version"]}
     for name, version in named.items():
         assert pinned.get(name, version) == version, name
-    assert {"torch", "numpy"} <= pinned.keys()
+    assert {"torch", "numpy", "monai"} <= pinned.keys()
 
 
 def test_a_bundle_of_the_package_is_found_by_name():
