@@ -70,9 +70,12 @@ def test_what_is_validated_and_predicts_is_the_teacher(shapes, trained):
     last = load_checkpoint(trained / "last.pt")
     for key, value in last["network"].items():
         assert torch.equal(value, last["method"][f"teacher.network.{key}"])
-    assert any(not torch.equal(value, last["method"][f"network.{key}"]) for key, value in last["network"].items())
+    assert any(
+        not torch.equal(value, last["method"][f"network.{key}"]) for key, value in last["network"].items()
+    )
     student = workflow(
-        [*TRAIN, "methods/unimatch_v2.yaml"], **{**TINY_IMAGES, "dataset_dir": str(shapes), "deploy": "student"}
+        [*TRAIN, "methods/unimatch_v2.yaml"],
+        **{**TINY_IMAGES, "dataset_dir": str(shapes), "deploy": "student"},
     )
     student.initialize()
     method = student.parser.get_parsed_content("method")
@@ -108,7 +111,9 @@ def test_every_method_trains(method, shapes, tmp_path):
     last = load_checkpoint(tmp_path / "run" / "last.pt")
     assert last["progress"]["step"] == 2
     assert (tmp_path / "run" / "pseudo_labels.csv").exists() == (method != "supervised")
-    deploys_teacher = yaml.safe_load((CONFIGS / f"methods/{method}.yaml").read_text()).get("deploy") == "teacher"
+    deploys_teacher = (
+        yaml.safe_load((CONFIGS / f"methods/{method}.yaml").read_text()).get("deploy") == "teacher"
+    )
     part = "teacher.network" if deploys_teacher else "network"
     assert all(torch.equal(value, last["method"][f"{part}.{key}"]) for key, value in last["network"].items())
 
@@ -117,7 +122,12 @@ def test_every_method_trains(method, shapes, tmp_path):
 def test_every_selector_trains_here_and_on_scans(selector, shapes, phantoms, tmp_path):
     from .conftest import TINY
 
-    settings = {**TINY_IMAGES, "max_steps": 2, "dataset_dir": str(shapes), "run_dir": str(tmp_path / "images")}
+    settings = {
+        **TINY_IMAGES,
+        "max_steps": 2,
+        "dataset_dir": str(shapes),
+        "run_dir": str(tmp_path / "images"),
+    }
     flow = run([*TRAIN, "methods/fixmatch.yaml", f"selectors/{selector}.yaml"], **settings)
     settings = {**TINY, "max_steps": 2, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "scans")}
     scans = ["train.yaml", "datasets/phantom.yaml", "methods/tcseg.yaml", f"selectors/{selector}.yaml"]
@@ -152,14 +162,20 @@ def test_hidden_labels_reach_the_quality_of_pseudo_labels_and_nothing_else(shape
     run([*TRAIN, "methods/unimatch_v2.yaml", "selectors/agscore.yaml"], **settings)
     truth, lie = (load_checkpoint(f / "last.pt")["method"] for f in (trained, tmp_path / "run"))
     assert all(torch.equal(truth[key], lie[key]) for key in truth)
-    assert [row["ppv_all"] for row in rows_of(trained)] != [row["ppv_all"] for row in rows_of(tmp_path / "run")]
+    assert [row["ppv_all"] for row in rows_of(trained)] != [
+        row["ppv_all"] for row in rows_of(tmp_path / "run")
+    ]
 
 
 def test_sliding_windows_and_a_smaller_grid_train(shapes, tmp_path):
     settings = {**TINY_IMAGES, "max_steps": 2, "dataset_dir": str(shapes), "run_dir": str(tmp_path / "run")}
     run([*TRAIN, "methods/supervised.yaml"], **settings, stride=[16, 16], resize=[36, 48])
     meta = load_checkpoint(tmp_path / "run" / "last.pt")["meta"]
-    assert [step["name"] for step in meta["preprocessing"]] == ["LoadCased", "ScaleIntensityRanged", "Resized"]
+    assert [step["name"] for step in meta["preprocessing"]] == [
+        "LoadCased",
+        "ScaleIntensityRanged",
+        "Resized",
+    ]
     assert meta["stride"] == [16, 16]
 
 
@@ -240,7 +256,9 @@ def test_overlays_hold_the_published_settings(dataset, patch, batch, passes, rat
     assert ("_target_" in config["criterion"]) == ("cityscapes" in dataset)
     assert config["weight_decay"] == (0.01 if transformer else 0.0001)
     assert (config["optimizer"] == "@adamw") == transformer
-    assert (config["optimizer"] if not transformer else {}).get("momentum", 0.9) == config.get("momentum", 0.9)
+    assert (config["optimizer"] if not transformer else {}).get("momentum", 0.9) == config.get(
+        "momentum", 0.9
+    )
     assert (config["lr_scheduler"], config["polynomial"]["power"]) == ("@polynomial", 0.9)
     assert (config["deploy"] == "teacher") == transformer
 
