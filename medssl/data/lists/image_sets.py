@@ -125,7 +125,9 @@ def place_images(
         folder: of the set.
         dataset: a key of :data:`IMAGE_SETS`.
         labeled: see :func:`labeled_cases`.
-        validation: images taken from the end of the training list; 0 for the published validation list.
+        validation: images taken from the end of the training list to choose the best checkpoint. The images
+            of ``images/test`` are the test, and then 0 leaves the choice to the published validation list;
+            without such a folder that list is the test, as in the publications, whose test images nobody has.
         allow_missing: go on with the part of the training list whose files exist.
 
     Raises:
@@ -148,11 +150,12 @@ def place_images(
     if not 0 <= validation <= len(rest):
         raise InputError("validation", f"{validation} images asked of {len(rest)}", "ask for fewer")
     held_out = rest[len(rest) - validation :]
+    tested = [case for case in files if files[case].image.parent.name == "test"]
     places: dict[str, list[str]] = {
         "training": list(wanted),
         "unlabeled": rest[: len(rest) - validation],
-        "validation": held_out or list(split.validation),
-        "test": [case for case in files if files[case].image.parent.name == "test"],
+        "validation": held_out or (list(split.validation) if tested else []),
+        "test": tested or list(split.validation),
     }
     found = {name: [files[case] for case in cases if case in files] for name, cases in places.items()}
     if labeled is None:  # without a mask are those of SBD, where it was not given
@@ -163,12 +166,11 @@ def place_images(
     notes = [f"labelled: {chosen}, {len(found['training'])} images"]
     if held_out:
         notes.append(f"validation: the last {len(held_out)} of the unlabelled ones")
-    elif split.validation:
-        notes.append(
-            f"validation: {len(found['validation'])} of the {len(split.validation)} published images"
-        )
-    if found["test"]:
-        notes.append(f"test: the {len(found['test'])} images in images/test")
+    listed = len(split.validation)
+    if tested and not held_out:
+        notes.append(f"validation: {len(found['validation'])} of the {listed} published images")
+    source = "images in images/test" if tested else f"of the {listed} published validation images"
+    notes.append(f"test: the {len(found['test'])} {source}")
     if missing:
         notes.append(f"{len(missing)} training images missing")
     return split, found, "; ".join(notes)
