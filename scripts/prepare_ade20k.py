@@ -2,8 +2,8 @@
 
 SOURCE is the folder ``ADEChallengeData2016`` of the scene-parsing benchmark (Zhou et al. 2017) with
 ``images/{training,validation}`` and ``annotations/{training,validation}``. OUT gets the images as they are
-(linked) and masks in which class ids begin at 0 and 255 is ignored; the annotations hold 0 for "ignore" and id +
-1 otherwise.
+(linked) and masks in which class ids begin at 0 and 255 is ignored; the annotations hold 0 for "ignore" and
+id + 1 otherwise.
 """
 
 import sys

@@ -26,6 +26,7 @@ from medssl.data.preparing.images import (
     parser_for_images,
     prepare_images,
     run_image_script,
+    sound_image,
 )
 from medssl.data.preparing.prepare import Outcome
 
@@ -63,9 +64,8 @@ def find(source: Path) -> dict[str, dict[str, str]]:
     else:
         masks, images = {}, {}
         for part in ("train", "val"):
-            folder = need_folder(
-                source / part, "name the folder with train and trainannot, or with 701_StillsRaw_full"
-            )
+            remedy = "name the folder with train and trainannot, or with 701_StillsRaw_full"
+            folder = need_folder(source / part, remedy)
             images |= named(sorted(folder.glob("*.png")))
             masks |= named(sorted((source / f"{part}annot").glob("*.png")))
     split = read_split("camvid")
@@ -82,8 +82,7 @@ def convert(parts: Mapping[str, str]) -> PreparedImage:
         return mapped(parts, TABLE, expected="class ids 0 to 10 and 11 for void")
     with Image.open(parts["label"]) as picture:
         ids = ids_of(np.asarray(picture.convert("RGB")), parts["label"])
-    image = mapped({"image": parts["image"]}, TABLE, expected="").image
-    return PreparedImage(image, ids)
+    return PreparedImage(sound_image(parts), ids)
 
 
 def ids_of(colours: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Prepare Cityscapes, 19 classes: ``python scripts/prepare_cityscapes.py SOURCE OUT --labeled 1/16``.
 
 SOURCE holds the official ``leftImg8bit`` and ``gtFine`` (Cordts et al. 2016), each with ``train/CITY`` and
-``val/CITY``. OUT gets the images as they are (linked) as ``images/CITY_000000_000019.png``, and masks of the 19
-classes that the benchmark evaluates (``trainIds``); all others are 255.
+``val/CITY``. OUT gets the images as they are (linked) as ``images/CITY_000000_000019.png``, and masks of
+the 19 classes that the benchmark evaluates (``trainIds``); all others are 255.
 """
 
 import sys

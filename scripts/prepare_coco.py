@@ -1,11 +1,12 @@
 """Prepare COCO 2017, 80 classes and background: ``python scripts/prepare_coco.py SOURCE OUT --lists LISTS``.
 
-SOURCE is the official folder with ``train2017``, ``val2017`` and ``annotations/instances_{train,val}2017.json``
-(Lin et al. 2014). OUT gets the images as they are (linked; the grey ones as RGB) and masks of class ids 0
-(background) to 80, drawn from the objects' outlines: an earlier object covers a later one, a crowd counts as its
-class. The published labelled subsets are too large to be carried: ``--lists`` names the folder ``splits/coco`` of
-UniMatch, with ``1_512/labeled.txt`` and so on. Without it each subset is drawn with a fixed seed, as large as the
-published one, and is not the published one.
+SOURCE is the official folder with ``train2017``, ``val2017`` and
+``annotations/instances_{train,val}2017.json`` (Lin et al. 2014). OUT gets the images as they are (linked;
+the grey ones as RGB) and masks of class ids 0 (background) to 80, drawn from the objects' outlines: an
+earlier object covers a later one, a crowd counts as its class. The published labelled subsets are too large
+to be carried: ``--lists`` names the folder ``splits/coco`` of UniMatch, with ``1_512/labeled.txt`` and so
+on. Without it each subset is drawn with a fixed seed, as large as the published one, and is not the
+published one.
 """
 
 import json
@@ -25,11 +26,11 @@ from medssl.data.lists.image_sets import LISTS_FILE
 from medssl.data.preparing.coco_masks import class_map
 from medssl.data.preparing.forms import PreparedImage
 from medssl.data.preparing.images import (
-    mapped,
     need_folder,
     parser_for_images,
     prepare_images,
     run_image_script,
+    sound_image,
 )
 from medssl.data.preparing.prepare import Outcome
 
@@ -37,7 +38,7 @@ PARTS = {"training": "train2017", "validation": "val2017"}
 
 
 def read_annotations(path: Path) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """Objects (``class``, ``segmentation``) by file name of the image, and the names of the classes from 1."""
+    """Objects (``class``, ``segmentation``) by file name of the image, and names of the classes from 1."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         categories = sorted(facts["categories"], key=lambda category: category["id"])
@@ -68,9 +69,8 @@ def find(source: Path) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]
         path = source / "annotations" / f"instances_{part}.json"
         objects, classes = read_annotations(path)
         if classes != expected:
-            raise InputError(
-                path, f"names {len(classes)} classes, not COCO's 80", "take instances_*2017.json"
-            )
+            fault = f"names {len(classes)} classes, which are not COCO's 80"
+            raise InputError(path, fault, "take instances_*2017.json")
         for file in sorted(objects):
             if (folder / file).is_file():
                 case = Path(file).stem
@@ -96,17 +96,14 @@ def partitions(training: Sequence[str], folder: Path | None) -> dict[str, list[s
         subsets[name] = [Path(line.split()[0]).stem for line in lines if line.strip()]
         unknown = set(subsets[name]) - set(training)
         if unknown:
-            raise InputError(
-                path,
-                f"names {len(unknown)} images that are not there ({min(unknown)})",
-                "extract train2017.zip",
-            )
+            fault = f"names {len(unknown)} images that are not there ({min(unknown)})"
+            raise InputError(path, fault, "extract train2017.zip")
     return subsets
 
 
 def convert(parts: Mapping[str, str]) -> PreparedImage:
     """One case."""
-    image = mapped({"image": parts["image"]}, {}, expected="").image
+    image = sound_image(parts)
     with Image.open(image) as picture:
         size = (picture.height, picture.width)
     return PreparedImage(image, class_map(json.loads(parts["label"]), size))

@@ -2,10 +2,10 @@
 
 SOURCE is the official ``VOCdevkit/VOC2012`` (Everingham et al. 2010) with ``JPEGImages`` and
 ``SegmentationClass``. ``--sbd`` names the Semantic Boundaries Dataset (Hariharan et al. 2011:
-``benchmark_RELEASE/dataset`` with ``cls/*.mat``), or the folder ``SegmentationClassAug`` that is passed around,
-with PNGs of class ids. OUT gets the 10,582 training and 1,449 validation images as they are (linked) and their
-masks, 255 on the borders of objects. Where both have a mask, VOC's own is taken. Without ``--sbd`` 9,118
-training images stay unlabelled, which the classic subsets (92 to 1464) do not notice.
+``benchmark_RELEASE/dataset`` with ``cls/*.mat``), or the folder ``SegmentationClassAug`` that is passed
+around, with PNGs of class ids. OUT gets the 10,582 training and 1,449 validation images as they are
+(linked) and their masks, 255 on the borders of objects. Where both have a mask, VOC's own is taken. Without
+``--sbd`` 9,118 training images stay unlabelled, which the classic subsets (92 to 1464) do not notice.
 """
 
 import sys
@@ -25,6 +25,7 @@ from medssl.data.preparing.images import (
     parser_for_images,
     prepare_images,
     run_image_script,
+    sound_image,
 )
 from medssl.data.preparing.prepare import Outcome
 
@@ -71,8 +72,7 @@ def convert(parts: Mapping[str, str]) -> PreparedImage:
         raise InputError(label, "is no mask of SBD", "extract it again") from error
     if ids.ndim != 2 or ids.min() < 0 or ids.max() >= CLASSES:
         raise InputError(label, f"is no mask of {CLASSES} classes", "extract it again")
-    image = mapped({"image": parts["image"]}, TABLE, expected="").image
-    return PreparedImage(image, ids.astype(np.uint8))
+    return PreparedImage(sound_image(parts), ids.astype(np.uint8))
 
 
 def prepare(source: Path, out: Path, *, sbd: Path | None, jobs: int, overwrite: bool) -> Outcome:

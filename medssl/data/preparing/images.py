@@ -1,4 +1,4 @@
-"""Preparing a published set of images: what ``scripts/prepare_{voc,cityscapes,coco,ade20k,camvid}.py`` share."""
+"""What the scripts that prepare VOC, Cityscapes, COCO, ADE20K and CamVid share."""
 
 import argparse
 import json
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medssl.common.constants import IGNORE
-from medssl.common.errors import InputError, find_input_error
+from medssl.common.errors import InputError
 from medssl.common.files import write_text
 from medssl.data.lists.datalist import build_datalist
-from medssl.data.lists.image_sets import IMAGE_SETS
+from medssl.data.lists.image_sets import IMAGE_SETS, labeled_cases
 from medssl.data.lists.layout import name_some
 from medssl.data.lists.published_splits import read_split
 from medssl.data.preparing.forms import PreparedImage, image_form
@@ -81,16 +81,19 @@ def run_image_script(prepare: Callable[[], Outcome], *, dataset: str, out: Path,
     Returns:
         The exit status, as :func:`medssl.data.preparing.prepare.run_script`.
     """
-    status = run_script(prepare)
-    if labeled is None or status not in (0, 1):
-        return status
+    wanted = int(labeled) if labeled is not None and labeled.isdigit() else labeled
+    split = read_split(IMAGE_SETS[dataset])
     try:
-        wanted: int | str = int(labeled) if labeled.isdigit() else labeled
+        if split.training:  # before hours of work
+            labeled_cases(split, wanted)
+        status = run_script(prepare)
+        if labeled is None or status not in (0, 1):
+            return status
         datalist = build_datalist(
             out, dataset=dataset, labeled=wanted, allow_missing=True, require_unlabeled=False
         )
     except InputError as error:
-        print(f"error: {find_input_error(error)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     path = out / f"datalist_{labeled.replace('/', '_')}.json"
     write_text(path, json.dumps(datalist, indent=1, ensure_ascii=False) + "\n")
@@ -142,7 +145,16 @@ def mapped(parts: Mapping[str, str], table: Mapping[int, int], *, expected: str)
     ids = np.unique(stored)
     strange = [int(k) for k in ids if not 0 <= k <= 255 or of_byte[k] < 0]
     if strange:
-        raise InputError(
-            parts["label"], f"holds the ids {name_some(map(str, strange))}", f"expected {expected}"
-        )
+        fault = f"holds the ids {name_some(map(str, strange))}"
+        raise InputError(parts["label"], fault, f"expected {expected}")
     return PreparedImage(Path(parts["image"]), of_byte[stored].astype(np.uint8))
+
+
+def sound_image(parts: Mapping[str, str]) -> Path:
+    """The file of a case's image, which can be read wholly.
+
+    Raises:
+        InputError: it cannot.
+    """
+    load_case({"image": parts["image"]})
+    return Path(parts["image"])
