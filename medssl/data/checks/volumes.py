@@ -93,9 +93,14 @@ def label_faults(label: MetaTensor) -> Iterator[Finding]:
     """Faults of a label map as stored, before its values are rounded to class ids."""
     where, values = str(label.meta["filename_or_obj"]), label.as_tensor()
     if len(values) != 1:
-        yield Finding(
-            "label-channels", where, f"is a label with {len(values)} channels", "save one map of class ids"
-        )
+        remedy = "save one map of class ids"
+        if values.ndim == 3:  # a picture of a mask
+            remedy = (
+                "its channels are equal: save one of them"
+                if len(values) == 3 and (values[0] == values[1:]).all()
+                else "save class ids in one channel: a number for each colour"
+            )
+        yield Finding("label-channels", where, f"is a label with {len(values)} channels", remedy)
     # NaN compares false with everything, so it fails here as well.
     if not ((values - values.round()).abs() <= INTEGER_TOLERANCE).all():
         yield Finding(
@@ -147,13 +152,13 @@ def class_faults(label: MetaTensor, *, num_classes: int | None, mapped: bool = F
 
 
 def class_warnings(ids: MetaTensor, *, num_classes: int | None) -> Iterator[Finding]:
-    """A label without foreground, or with voxels that nobody labelled."""
+    """A label without foreground, or with voxels that nobody labelled, which is usual of images."""
     where, values = str(ids.meta["filename_or_obj"]), ids.as_tensor()
     if not (values > 0).any():
         yield Finding(
             "label-empty", where, "is a label with background only", "see that the structure is really absent"
         )
-    if _ignores(num_classes) and (values == IGNORE).any():
+    if values.ndim == 4 and _ignores(num_classes) and (values == IGNORE).any():
         yield Finding(
             "label-255",
             where,

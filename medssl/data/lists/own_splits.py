@@ -16,7 +16,7 @@ from medssl.data.checks.volumes import SIZE_UNITS
 from medssl.data.lists.datalist import Datalist, class_names, count_cases, finish_datalist, make_lists
 from medssl.data.lists.layout import CaseFiles, image_axes, list_cases, list_files, name_some, pair_cases
 from medssl.data.lists.patients import patients_of
-from medssl.data.reading.formats import format_of
+from medssl.data.reading.formats import format_of, strip_suffix
 from medssl.data.reading.loading import LoadCased
 
 
@@ -96,6 +96,7 @@ def build_own_datalist(
     by_case = patients_of([files.case for files in cases], table=groups, pattern=group_pattern)
     candidates = {files.case: files.label for files in cases if files.label is not None}
     if not candidates:
+        _refuse_lossy(label_folder, {files.case for files in cases})
         raise InputError(
             label_folder,
             f"no label file bears the name of an image (the first image is {cases[0].image.name})",
@@ -259,6 +260,15 @@ def _find(images: Path, labels: Path | None) -> tuple[list[CaseFiles], Path, lis
         return cases, labels, []
     listed = list_files(labels, axes=image_axes(cases[0].image), labels=True)
     return cases, labels, sorted(listed.keys() - {files.case for files in cases})
+
+
+def _refuse_lossy(labels: Path, cases: set[str]) -> None:
+    """Refuse labels in a format that cannot hold them, which are not listed."""
+    for path in sorted(labels.iterdir()) if labels.is_dir() else ():
+        file_format = format_of(path)
+        if file_format is not None and file_format.lossy and strip_suffix(path) in cases:
+            fault = f"is a label as {file_format.name}, whose compression changes class ids"
+            raise InputError(path, fault, "save labels as .png")
 
 
 def _h5_cases(folder: Path) -> list[CaseFiles]:

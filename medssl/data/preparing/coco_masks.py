@@ -53,7 +53,8 @@ def polygon_mask(polygon: NDArray[np.float64], size: tuple[int, int]) -> Mask:
             rows = np.arange(low, high)
             x = x1 + (rows + 0.5 - y1) * ((x2 - x1) / (y2 - y1))
             np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5), 0, size[1]).astype(int)), 1)
-    return np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
+    mask: Mask = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
+    return mask
 
 
 def runs_mask(counts: Sequence[int], size: tuple[int, int]) -> Mask:

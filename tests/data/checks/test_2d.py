@@ -86,3 +86,51 @@ def test_a_patch_needs_a_size_for_each_axis(street):
     list_street(street)
     with pytest.raises(InputError, match="has 3 sizes, the images have 2 axes"):
         check_datalist(street / "d.json", roi=(8, 8, 8))
+
+
+def test_masks_with_a_palette_and_void_pass(street, capsys):
+    for path in (street / "labels").iterdir():
+        ids = np.asarray(Image.open(path)).copy()
+        ids[0] = 255
+        mask = Image.fromarray(ids)
+        mask.putpalette([value for number in range(256) for value in (number, 255 - number, 7)])
+        mask.save(path)
+    list_street(street)
+    capsys.readouterr()
+    assert main(["check", str(street / "d.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "10 cases: 0 errors, 0 warnings" in printed
+    assert "255 not labelled" in printed
+    assert "0 road" in printed  # a class like others, as it is not called background
+
+
+def test_masks_in_colours_say_what_to_do(street):
+    datalist = list_street(street)
+    first, second = (item["label"] for item in datalist["training"])
+    ids = np.asarray(Image.open(first))
+    Image.fromarray(ids).convert("RGB").save(first)
+    Image.fromarray(np.stack([ids * 10, ids * 20, ids * 30], -1)).save(second)
+    result = check_datalist(street / "d.json")
+    remedies = {f.where: f.remedy for f in result.findings if f.code == "label-channels"}
+    assert "its channels are equal" in remedies[first]
+    assert "a number for each colour" in remedies[second]
+
+
+def test_ids_beyond_the_classes_and_a_label_of_the_wrong_size_are_errors(street):
+    datalist = list_street(street)
+    label, turned = (item["label"] for item in datalist["training"])
+    Image.fromarray(np.full(SIZE, 7, np.uint8)).save(label)
+    Image.fromarray(np.zeros(SIZE[::-1], np.uint8)).save(turned)
+    findings = {(f.code, f.where): f for f in check_datalist(street / "d.json").findings}
+    assert "the id 7; the 3 classes are 0 to 2" in findings["label-range", label].fault
+    assert ("label-shape", turned) in findings
+
+
+def test_labels_as_jpeg_are_refused_where_a_folder_is_listed(street, capsys):
+    for path in list((street / "labels").iterdir()):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    assert main(["datalist", "--images", str(street / "images"), "--out", str(street / "d.json")]) == 2
+    error = capsys.readouterr().err
+    assert "is a label as JPEG" in error
+    assert "save labels as .png" in error
