@@ -40,6 +40,7 @@ def build_backbone(kind: Kind, config: Config, weights: str | None) -> nn.Module
     if weights is None:
         backbone: nn.Module = model(configuration)
     else:
+        _reach(transformers, weights)
         backbone = _pretrained(model, configuration, weights)
     return backbone.train()
 
@@ -86,36 +87,55 @@ def _configuration(kind: Any, config: Config) -> Any:
         ) from error
 
 
+def _reach(transformers: Any, weights: str) -> None:
+    """Refuse what cannot be had, by the one small file that all weights come with.
+
+    Without a connection, the search for the weights themselves tries every name that they could have, again
+    and again, for minutes, and says in the end that they do not exist.
+    """
+    path = Path(weights)
+    is_name_on_hub = not path.is_absolute() and weights.count("/") == 1 and weights[0] not in ".~"
+    if not path.is_dir() and not is_name_on_hub:
+        raise InputError(
+            f"weights {weights}",
+            "no such folder",
+            "give one that save_pretrained wrote, or a name on the hub",
+        )
+    try:
+        transformers.utils.cached_file(weights, "config.json")
+    except OSError as error:
+        raise _unreachable(weights, error) from error
+
+
 def _pretrained(model: Any, configuration: Any, weights: str) -> nn.Module:
-    where = f"weights {weights}"
-    if not Path(weights).is_dir() and (
-        Path(weights).is_absolute() or weights.count("/") != 1 or weights[0] in ".~"
-    ):
-        raise InputError(where, "no such folder", "give one that save_pretrained wrote, or a name on the hub")
     try:
         backbone, report = model.from_pretrained(
             weights, config=configuration, dtype=torch.float32, output_loading_info=True
         )
     except OSError as error:  # what transformers and its hub client raise for all that cannot be had
-        raise InputError(
-            where,
-            f"cannot be had ({_first_line(error)})",
-            "download them where there is internet and give the folder, or null for random ones",
-        ) from error
+        raise _unreachable(weights, error) from error
     except (RuntimeError, ValueError) as error:
-        raise _of_another_architecture(where, model, _first_line(error)) from error
+        raise _of_another_architecture(weights, model, _first_line(error)) from error
     names = sorted(report["missing_keys"]) + [
         name for name in sorted(report["unexpected_keys"]) if not any(head in name for head in _HEADS)
     ]
     if names:
-        raise _of_another_architecture(where, model, f"{names[0]} is on one side only")
+        raise _of_another_architecture(weights, model, f"{names[0]} is on one side only")
     network: nn.Module = backbone
     return network
 
 
-def _of_another_architecture(where: str, model: Any, fault: str) -> InputError:
+def _unreachable(weights: str, error: OSError) -> InputError:
     return InputError(
-        where,
+        f"weights {weights}",
+        f"cannot be had ({_first_line(error)})",
+        "download them where there is internet and give the folder, or null for random ones",
+    )
+
+
+def _of_another_architecture(weights: str, model: Any, fault: str) -> InputError:
+    return InputError(
+        f"weights {weights}",
         f"are of another architecture than this {model.__name__} ({fault})",
         "name the network that they were trained for, or give its configuration",
     )

@@ -63,6 +63,7 @@ class DPT(ImageNetwork):
 
     backbone_modules = ("backbone",)
     initial_weights = ("weights",)
+    fitting = "resize"  # as published
     backbone: Any  # transformers has no types here
 
     def __init__(

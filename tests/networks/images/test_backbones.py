@@ -76,11 +76,21 @@ def test_an_empty_folder_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_folder_without_the_weights_themselves_is_refused_in_one_line(tmp_path):
+    save_pretrained("DPT", tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(
+        InputError, match=r"cannot be had .*; download them where there is internet"
+    ) as refusal:
+        tiny("DPT", weights=str(tmp_path))
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_hub_that_cannot_be_reached_is_refused_in_one_line(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("We couldn't connect to the hub.\nCheck your connection.")
 
-    monkeypatch.setattr(transformers.ResNetModel, "from_pretrained", unreachable)
+    monkeypatch.setattr(transformers.utils, "cached_file", unreachable)
     with pytest.raises(
         InputError, match=r"weights someone/resnet: cannot be had \(We couldn't connect"
     ) as refusal:

@@ -65,6 +65,7 @@ def test_the_head_fuses_from_the_coarsest_to_the_finest():
 def test_only_whole_patches_are_taken():
     network = tiny("DPT")
     assert network.patch_multiple == 4
+    assert network.fitting == "resize"
     with pytest.raises(InputError, match="each side must be a multiple of 4; the nearest is 16x20"):
         check_patch_size(network, (17, 20))
     with pytest.raises(InputError, match="patch size 17x20: DPT cannot take it"):
