@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from medssl.common.errors import InputError
+from medssl.protocol.analysis.published import published_figures
 from medssl.protocol.running.plan import plan_runs, read_protocol, slug
 from tests.places import ROOT
 
@@ -126,7 +127,7 @@ def test_ready_protocols_name_overlays_and_switches_that_exist(path):
     assert protocol.name == path.stem
     runs = plan_runs(protocol, "runs", dataset_dirs=dict.fromkeys(protocol.datasets, "data"))
     for run in {run.setting: run for run in runs}.values():
-        parser = workflow(["train.yaml", *run.files], **run.settings).parser
+        parser = workflow(["train.yaml", *run.files], configs=run.bundle / "configs", **run.settings).parser
         for name in run.settings:
             assert name == "unit" or parser.get(name) is not None or name == "setting", name
         if parser["method_name"] == "tcseg":
@@ -141,6 +142,30 @@ def test_the_phantom_protocol_holds_the_settings_of_the_ablations():
     assert protocol.seeds == (1, 2, 3, 4, 5)
 
 
+def test_the_studies_of_images_hold_the_settings_of_the_papers():
+    """Every method with and without the agent score, at the labelled counts that the tables have."""
+    studies = {name: read_protocol(name) for name in ("camvid", "voc", "cityscapes")}
+    for name, counts in (("voc", [92, 183, 366, 732, 1464]), ("cityscapes", [100, 186, 372, 744, 1488])):
+        figures = published_figures()
+        papers = figures[figures["dataset"].eq(name) & figures["paper"].isin(["agscore", "rss"])]
+        assert studies[name].datasets[name]["labeled"] == counts
+        assert set(counts) <= set(papers["labeled"].dropna())
+        assert {"fixmatch R101", "unimatch R101", "rankmatch R101"} <= set(studies[name].methods)
+        assert "unimatch v2 ViT-B" in studies[name].methods
+    for study in studies.values():
+        assert study.seeds == (1, 2, 3)
+        for method in study.methods:
+            if method.endswith(" agscore"):
+                own, other = (study.methods[key] for key in (method, method.removesuffix(" agscore")))
+                assert own["settings"] == other["settings"]
+                plain = [file for file in other["files"] if "selectors/" not in file]
+                assert list(own["files"]) == [*plain, "selectors/agscore.yaml"]
+    settings = set(studies["camvid"].methods)
+    assert {"supervised", "supervised ViT", "fixmatch dual axis"} <= settings
+    for method in ("fixmatch", "unimatch", "rankmatch", "unimatch v2 ViT"):
+        assert {method, f"{method} agscore"} <= settings
+
+
 @pytest.mark.parametrize(
     ("text", "expected"), [("w/o U(v)", "w-o-u-v"), ("TCSeg tau=0.05", "tcseg-tau-0.05")]
 )
@@ -151,7 +176,8 @@ def test_slugs(text, expected):
 def test_bundle_and_protocols_of_the_package_are_found_by_name(tmp_path):
     for path in PROTOCOLS:
         protocol = read_protocol(path.stem)
-        assert (protocol.path, protocol.bundle) == (path, BUNDLE)
+        named = yaml.safe_load(path.read_text(encoding="utf-8"))["bundle"]
+        assert (protocol.path, protocol.bundle) == (path, ROOT / "bundles" / named)
     assert read_protocol(write(tmp_path, bundle=None)).bundle == BUNDLE
 
 
