@@ -12,7 +12,7 @@ from typing import Any
 from medssl.common.errors import InputError, unknown_name
 from medssl.common.resources import resource_folder
 
-TRAIN, EVALUATE = "train.yaml", "evaluate.yaml"
+TRAIN, EVALUATE, ROBUSTNESS = "train.yaml", "evaluate.yaml", "robustness.yaml"
 KINDS = {"datasets": "data set", "methods": "method", "networks": "network", "selectors": "selector"}
 """Folders of overlays, and what one of them is."""
 DEFAULT = "tcseg"

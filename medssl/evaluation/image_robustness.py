@@ -6,14 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose
 from PIL import Image
 from torch import Tensor
 
 from medssl.common.errors import InputError
 from medssl.common.progress import track
-from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title
+from medssl.data.corruptions import (
+    NATURAL_CORRUPTIONS,
+    CorruptImaged,
+    corrupt_natural_image,
+    corruption_title,
+)
 from medssl.data.corruptions.images import DEPTH_FREE
+from medssl.data.reading.loading import LoadCased
 from medssl.evaluation.scan_robustness import Cell, cells_of
+from medssl.inference.predictor import Predictor
 from medssl.metrics import ReliabilityMetrics
 
 NATURAL_MEASURES = ("miou", "ece", "p_acc_cer", "p_unc_inacc", "rss")
@@ -62,15 +70,13 @@ def measure_natural_cell(
             with depth, an item without a depth map.
     """
     title, severity = cell
-    name = title.removesuffix(DEPTH_FREE)
-    needs_depth = severity > 0 and name == title and corruption_title(name, with_depth=False) != name
+    name, needs_depth = _named(cell)
     pooled = ReliabilityMetrics(num_classes)
     for item in track(items, len(items), title=f"{title} {severity or ''}".strip(), unit="image", inner=True):
         image = _read(item["image"], "RGB").permute(2, 0, 1).float() / 255
         labels = _read(item["label"], None)
         if labels.shape != image.shape[1:]:
-            sizes = [" x ".join(map(str, shape)) for shape in (labels.shape, image.shape[1:])]
-            raise InputError(item["label"], f"is {sizes[0]} pixels, its image {sizes[1]}", "match the files")
+            raise _other_size(item["label"], labels.shape, image.shape[1:])
         if severity:
             depth = _read_depth(item) if needs_depth else None
             image = corrupt_natural_image(
@@ -79,6 +85,63 @@ def measure_natural_cell(
         pooled.update(predict(image[None])[0].cpu(), labels.long())
     values = pooled.compute()
     return {name: values[name] for name in NATURAL_MEASURES}
+
+
+def measure_image_cell(
+    cell: Cell,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    transform: Compose,
+    predictor: Predictor,
+    reference: LoadCased,
+    seed: int = 0,
+) -> dict[str, float]:
+    """All :data:`NATURAL_MEASURES` of a trained model on images that are corrupted in one way.
+
+    What is corrupted is the image as its file holds it, before the model's preprocessing; probabilities are
+    measured on the pixels of the file, so that the clean cell is what ``medssl evaluate`` scores.
+
+    Args:
+        cell: of :func:`natural_cells`.
+        items: with ``case``, ``image``, ``label`` and, for fog and rain as published, ``depth``.
+        transform: the preprocessing; its first transform loads the image.
+        predictor: the model; it must keep probabilities.
+        reference: loads the labels.
+        seed: of the corruptions.
+
+    Raises:
+        InputError: as :func:`measure_natural_cell`.
+    """
+    title, severity = cell
+    name, needs_depth = _named(cell)
+    load, *rest = transform.transforms
+    corrupt = [CorruptImaged("image", corruption=name, severity=severity, seed=seed)] if severity else []
+    pooled = ReliabilityMetrics(predictor.num_classes)
+    for item in track(items, len(items), title=f"{title} {severity or ''}".strip(), unit="image", inner=True):
+        unlabeled = {"case": item["case"], "image": item["image"]}
+        if needs_depth:
+            unlabeled["depth"] = _read_depth(item)
+        prediction = predictor(Compose([load, *corrupt, *rest])(unlabeled)["image"])
+        labels = reference({"label": item["label"]})["label"][0].as_tensor()
+        if labels.shape != prediction.labels.shape:
+            raise _other_size(item["label"], labels.shape, prediction.labels.shape)
+        if prediction.probabilities is None:
+            raise ValueError("predictor must be made with keep_probabilities=True")
+        pooled.update(torch.from_numpy(prediction.probabilities.astype(np.float32)), labels.long())
+    values = pooled.compute()
+    return {name: values[name] for name in NATURAL_MEASURES}
+
+
+def _named(cell: Cell) -> tuple[str, bool]:
+    """The corruption of a cell, and whether it needs depth maps."""
+    title, severity = cell
+    name = title.removesuffix(DEPTH_FREE)
+    return name, severity > 0 and name == title and corruption_title(name, with_depth=False) != name
+
+
+def _other_size(label: str | Path, size: Sequence[int], image: Sequence[int]) -> InputError:
+    sizes = [" x ".join(map(str, shape)) for shape in (size, image)]
+    return InputError(label, f"is {sizes[0]} pixels, its image {sizes[1]}", "match the files")
 
 
 def _read(path: str | Path, mode: str | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Trained models on the same corrupted scans: cells, table and figure in one folder."""
+"""Trained models on the same corrupted scans or images: cells, table and figure in one folder."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -10,8 +10,9 @@ import torch
 from medssl.common.errors import InputError, unknown_name
 from medssl.common.files import sha256_of_file, write_text
 from medssl.data import load_datalist
-from medssl.data.corruptions import VOLUME_CORRUPTIONS
+from medssl.data.corruptions import NATURAL_CORRUPTIONS, VOLUME_CORRUPTIONS
 from medssl.data.lists.datalist import LISTS
+from medssl.evaluation.image_robustness import measure_image_cell, natural_cells
 from medssl.evaluation.scan_robustness import Cell, cells_of, measure_robustness
 from medssl.inference.checkpoints import refuse_training_cases
 from medssl.inference.deployment import load_deployment
@@ -31,10 +32,11 @@ def study_robustness(
     device: torch.device | str | None = None,
     allow: Collection[str] = (),
     margin: float | None = None,
+    depth_dir: str | Path | None = None,
     seed: int = 0,
     facts: Mapping[str, Any] | None = None,
 ) -> str:
-    """Measure models on corrupted scans; cells that are there already are kept.
+    """Measure models on corrupted scans or images; cells that are there already are kept.
 
     Args:
         out: the folder; ``robustness.csv``, ``robustness.md``, ``radar.png``, ``settings.json`` and a JSON
@@ -48,7 +50,10 @@ def study_robustness(
         amp: precision; by default the model's.
         device: by default a GPU where there is one.
         allow: see :func:`~medssl.inference.load_deployment`.
-        margin: mm around prediction and reference in which reliability is measured; None for the whole scan.
+        margin: mm around prediction and reference in which reliability is measured; None for the whole scan,
+            as for images.
+        depth_dir: of images: folder with ``CASE.npy``, ``(H, W)`` distances to the camera in metres, for fog
+            and rain as published; None for their depth-free forms.
         seed: of the corruptions.
         facts: kept in ``settings.json``.
 
@@ -74,6 +79,7 @@ def study_robustness(
             severities=severities,
             seed=seed,
             margin=margin,
+            depth_dir=depth_dir,
             allow=allow,
             label_map=datalist.get("label_map"),
             stride=stride,
@@ -95,7 +101,8 @@ def robustness_of_run(
     corruptions: Sequence[str] | None,
     severities: Sequence[int],
     seed: int,
-    margin: float | None,
+    margin: float | None = None,
+    depth_dir: str | Path | None = None,
     label_map: Mapping[Any, Any] | None = None,
     stride: Sequence[int] | None = None,
     amp: Literal["off", "bf16"] | None = None,
@@ -118,6 +125,7 @@ def robustness_of_run(
         severities: from 1 to 5.
         seed: of the corruptions.
         margin: see :func:`study_robustness`.
+        depth_dir: likewise.
         label_map: stored class ids that stand for others in the references.
         stride: of the windows; by default the training's, as all that follows.
         amp: precision.
@@ -141,6 +149,7 @@ def robustness_of_run(
         severities=severities,
         seed=seed,
         margin=margin,
+        depth_dir=depth_dir,
         allow=allow,
         label_map=label_map,
         stride=stride,
@@ -160,12 +169,12 @@ def _measure_checkpoint(
     severities: Sequence[int],
     seed: int,
     margin: float | None,
+    depth_dir: str | Path | None,
     allow: Collection[str],
     label_map: Mapping[Any, Any] | None,
     **prediction: Any,
 ) -> dict[Cell, dict[str, float]]:
     """Every cell of a model, in a file each; ``prediction`` is as for ``Deployment.predictor``."""
-    cells = cells_of(corruptions or list(VOLUME_CORRUPTIONS), severities)
     deployment = load_deployment([checkpoint], allow=allow)
     predictor = deployment.predictor(keep_probabilities=True, temperature=1.0, **prediction)
     identity = {
@@ -176,17 +185,25 @@ def _measure_checkpoint(
         "stride": predictor.stride and list(predictor.stride),
         "amp": predictor.amp,
     }
-    return measure_robustness(
-        folder,
-        cells,
-        items,
-        identity=identity,
-        transform=deployment.transform,
-        predictor=predictor,
-        reference=deployment.loader("label", label_map=label_map),
-        seed=seed,
-        margin=margin,
-    )
+    settings: dict[str, Any] = {
+        "identity": identity,
+        "transform": deployment.transform,
+        "predictor": predictor,
+        "reference": deployment.loader("label", label_map=label_map),
+        "seed": seed,
+    }
+    if len(predictor.patch) == 2:
+        if margin is not None:
+            raise InputError(f"margin {margin:g}", "is for scans, and these are images", "leave it out")
+        names = corruptions or list(NATURAL_CORRUPTIONS)
+        cells = natural_cells(names, severities, with_depth=depth_dir is not None)
+        if depth_dir is not None:
+            items = [{**item, "depth": str(Path(depth_dir) / f"{item['case']}.npy")} for item in items]
+        return measure_robustness(folder, cells, items, measure=measure_image_cell, **settings)
+    if depth_dir is not None:
+        raise InputError(depth_dir, "holds depth maps, and these are scans", "leave it out")
+    cells = cells_of(corruptions or list(VOLUME_CORRUPTIONS), severities)
+    return measure_robustness(folder, cells, items, margin=margin, **settings)
 
 
 def _by_name(words: Sequence[str]) -> dict[str, str]:

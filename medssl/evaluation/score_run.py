@@ -1,4 +1,4 @@
-"""A run scored in this process, whichever version trained it."""
+"""A run scored, or measured under corruption, in this process, whichever version trained it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from medssl.common.bundles import EVALUATE, TRAIN, Bundle
+from medssl.common.bundles import EVALUATE, ROBUSTNESS, TRAIN, Bundle
 from medssl.common.constants import PIXEL
 from medssl.common.run_folder import RunFolder
 from medssl.evaluation.earlier_runs import configuration_of, is_of_this_version
@@ -31,6 +31,30 @@ def score_run(run: RunFolder, bundle: Bundle, options: Mapping[str, str]) -> dic
     Raises:
         InputError: as :func:`medssl.evaluation.evaluate_run`, or settings other than the run's.
     """
+    result: dict[str, list[Row]] = _run_over(run, bundle, EVALUATE, options)
+    return result
+
+
+def measure_run(run: RunFolder, bundle: Bundle, options: Mapping[str, str]) -> str:
+    """Measure a run on corrupted cases with a bundle's ``robustness.yaml``, on the cases of its own lists.
+
+    Args:
+        run: the run.
+        bundle: whose ``robustness.yaml`` it is.
+        options: what ``robustness.yaml`` lets one choose, as text from a command line.
+
+    Returns:
+        The table as Markdown.
+
+    Raises:
+        InputError: as :func:`medssl.evaluation.robustness_study.robustness_of_run`.
+    """
+    table: str = _run_over(run, bundle, ROBUSTNESS, options)
+    return table
+
+
+def _run_over(run: RunFolder, bundle: Bundle, overlay: str, options: Mapping[str, str]) -> Any:
+    """What a bundle's file gives over the run's own configuration."""
     settings = {"bundle_root": str(bundle.path), "run_dir": str(run.path), **options}
     with TemporaryDirectory() as folder:
         config = run.config
@@ -38,8 +62,7 @@ def score_run(run: RunFolder, bundle: Bundle, options: Mapping[str, str]) -> dic
             config = Path(folder) / run.config.name
             upgraded: dict[str, Any] = configuration_of(run, bundle.config(TRAIN))
             config.write_text(yaml.safe_dump(upgraded, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        (scores,) = run_workflow([config, bundle.config(EVALUATE)], settings, beside=run.path)
-    result: dict[str, list[Row]] = scores
+        (result,) = run_workflow([config, bundle.config(overlay)], settings, beside=run.path)
     return result
 
 

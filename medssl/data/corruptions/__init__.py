@@ -3,6 +3,7 @@
 from medssl.data.corruptions.base import Corruption
 from medssl.data.corruptions.images import (
     NATURAL_CORRUPTIONS,
+    CorruptImaged,
     corrupt_natural_image,
     corruption_title,
     planar_depth,
@@ -12,6 +13,7 @@ from medssl.data.corruptions.volumes import VOLUME_CORRUPTIONS, CorruptVolumed, 
 __all__ = [
     "NATURAL_CORRUPTIONS",
     "VOLUME_CORRUPTIONS",
+    "CorruptImaged",
     "CorruptVolumed",
     "Corruption",
     "corrupt_natural_image",

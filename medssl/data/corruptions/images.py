@@ -7,9 +7,14 @@ published one.
 """
 
 import io
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -214,3 +219,42 @@ def corrupt_natural_image(
     rng = case_generator(seed, corruption, case)
     corrupted: Floats = chosen.apply(values, chosen.amounts[severity - 1], distances, rng)
     return torch.from_numpy(np.clip(corrupted, 0, 1)).float()
+
+
+class CorruptImaged(MapTransform):  # type: ignore[misc]
+    """Corrupt an image as it was loaded, at the size of its file and before all other preprocessing.
+
+    Args:
+        keys: key of the image, ``(3, H, W)`` or ``(1, H, W)``, from 0 to white, which is 255, or 65535 where
+            a value is above that. The item names its ``case``; its ``depth``, where it has one, is ``(H, W)``
+            in metres.
+        corruption: a key of :data:`NATURAL_CORRUPTIONS`.
+        severity: 0 to 5.
+        seed: of the study.
+    """
+
+    def __init__(self, keys: KeysCollection, *, corruption: str, severity: int, seed: int = 0) -> None:
+        super().__init__(keys)
+        self.corruption, self.severity, self.seed = corruption, severity, seed
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Corrupt.
+
+        Raises:
+            ValueError: an image of other channels, or a depth that does not fit it.
+        """
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            values = image.as_tensor()
+            white = 255.0 if float(values.max()) <= 255 else 65535.0
+            corrupted = corrupt_natural_image(
+                (values / white).expand(3, *values.shape[1:]),
+                self.corruption,
+                self.severity,
+                case=str(item["case"]),
+                depth=item.get("depth"),
+                seed=self.seed,
+            )
+            item[key] = MetaTensor(corrupted[: len(values)] * white).copy_meta_from(image)
+        return item
