@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from medssl.common.constants import IGNORE
 from medssl.common.errors import InputError
 from medssl.common.files import sha256_of_file, write_text
 from medssl.metrics import CalibrationError, ProperScores
@@ -67,7 +68,8 @@ def fit_temperature(cases: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0) ->
     """Minimise the negative log-likelihood over the temperature (LBFGS on its logarithm).
 
     Args:
-        cases: probabilities ``(K, *S)`` and class ids ``(*S)`` of each validation case.
+        cases: probabilities ``(K, *S)`` and class ids ``(*S)`` of each validation case; voxels of 255, which
+            nobody labelled, are left out.
         seed: of the voxels that are drawn.
 
     Raises:
@@ -77,6 +79,8 @@ def fit_temperature(cases: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0) ->
     drawn = []
     for probs, labels in cases:
         flat, ids = probs.flatten(1).float(), labels.flatten().long()
+        known = ids != IGNORE
+        flat, ids = flat[:, known], ids[known]
         some = torch.randperm(len(ids), generator=generator)[:VOXELS_A_CASE]
         drawn.append((flat[:, some], ids[some]))
     if not drawn:

@@ -46,6 +46,13 @@ def test_the_fit_is_the_minimum_of_a_grid():
     assert fit.temperature == pytest.approx(best, abs=0.011)
 
 
+def test_voxels_that_nobody_labelled_change_nothing():
+    probs, labels = overconfident(2.0)
+    unlabeled = torch.full_like(labels, 255)
+    both = torch.cat([probs, probs.flip(0)], 1), torch.cat([labels, unlabeled], 0)
+    assert fit_temperature([both]) == fit_temperature([(probs, labels)])
+
+
 def test_tempering_is_the_softmax_of_logits_over_the_temperature():
     logits = torch.randn(4, 5, 6, 7, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(tempered(torch.softmax(logits, 0), 2.5), torch.softmax(logits / 2.5, 0))
