@@ -4,6 +4,8 @@
 ``benchmark.py infer``: one volume against both decoders, one window at a time, float32, contiguous.
 ``benchmark.py metrics``: one case's Dice, 95HD, ASD and ASSD against medpy.
 ``benchmark.py views``: the weak and the strong view of an image against those of other libraries.
+``benchmark.py agent``: AgScore's selection against a training step on images, and its greedy choice against
+an n x n matrix.
 
 Variants are interleaved and medians compared, so that what else the machine does falls on all of them.
 Peak memory is that of a process of its own for each variant, less what it had before the work began.
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from agent_cost import compare
 from image_view_rivals import strong_rivals, weak_rivals
 from medpy.metric import binary as medpy
 from plain_tcseg import plain_step, plain_teacher_update
@@ -258,14 +261,32 @@ def _print_views(rivals: dict[str, Callable[[], Tensor]], repeats: int) -> None:
         print(f"  {name:32}{1000 * seconds:9.2f} ms{ratio:8.2f}  differs by at most {errors[name]:.1e}")
 
 
+def agent(arguments: argparse.Namespace) -> None:
+    """Compare a selection of pseudo-labels with the step that it is part of."""
+    compare(
+        interleaved,
+        batch=arguments.batch,
+        side=arguments.side,
+        channels=arguments.channels,
+        blocks=arguments.blocks,
+        repeats=arguments.repeats,
+    )
+
+
 def main() -> None:
     """Run one comparison."""
     parser = argparse.ArgumentParser(description="speed and memory against plain baselines")
-    parser.add_argument("command", choices=("train", "infer", "metrics", "views"))
+    parser.add_argument("command", choices=("train", "infer", "metrics", "views", "agent"))
     parser.add_argument("--patch", type=int, nargs=3, default=[48, 48, 32])
     parser.add_argument("--stride", type=int, nargs=3, default=[24, 24, 16])
     parser.add_argument("--volume", type=int, nargs=3, default=[120, 72, 44], help="for infer")
     parser.add_argument("--width", type=int, default=16)
+    parser.add_argument(
+        "--batch", type=int, default=2, help="for agent: labelled images, and unlabelled ones"
+    )
+    parser.add_argument("--side", type=int, default=161, help="for agent: of the square images")
+    parser.add_argument("--channels", type=int, default=64, help="for agent: of the embeddings")
+    parser.add_argument("--blocks", type=int, default=2, help="for agent: convolutions at every stride")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--street", action="store_true", help="views: of an image of Cityscapes' size")
@@ -277,6 +298,8 @@ def main() -> None:
               f"{torch.get_num_threads()} thread(s)")  # fmt: skip
         comparisons = {"train": train, "infer": infer, "metrics": metrics, "views": views}
         comparisons[arguments.command](arguments)
+        commands = {"train": train, "infer": infer, "metrics": metrics, "agent": agent}
+        commands[arguments.command](arguments)
         return
     name = arguments.peak_of
     work: Work

@@ -22,8 +22,8 @@ from medssl.common.run_folder import (
     UNSELECTED_RATES,
 )
 from medssl.data import SeededDataset
-from medssl.metrics import ClassSelectionCounts, SelectionQuality
 from medssl.methods import PseudoLabels
+from medssl.metrics import ClassSelectionCounts, SelectionQuality
 from medssl.reliability import Selection, Selector, choose
 from medssl.training.trainer import SemiSupervisedTrainer
 

@@ -20,8 +20,8 @@ from medssl.reliability.measures import full_precision
 from medssl.reliability.prototypes import inverse_norm
 
 Strategy = Literal["orthogonal", "uniform", "bottom"]
-CHUNK = 2**14
-"""Embeddings that are compared with all agents at a time: what :meth:`AgentScore.score` holds in memory."""
+CHUNK = 2**12
+"""Embeddings that are compared with all agents at a time: what they need stays in a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class AgentScore:
         num_negative: ``M``.
         strategy: how negative agents are taken from their candidates: ``"orthogonal"`` (Algorithm 2), at
             random (``"uniform"``), or the least confident ones (``"bottom"``).
-        temperature: of the cosines; 1 in the paper. At least 0.01.
+        temperature: of the cosines; 1 in the paper. At least 0.05.
         budget: share of the valid pixels that are candidates, divided equally among the predicted classes.
         seed: of what is drawn at random.
 
@@ -77,8 +77,8 @@ class AgentScore:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.strategy not in get_args(Strategy):
             raise unknown_name("strategy", self.strategy, get_args(Strategy))
-        if not self.temperature >= 0.01:
-            raise ValueError(f"temperature must be at least 0.01, got {self.temperature}")
+        if not self.temperature >= 0.05:
+            raise ValueError(f"temperature must be at least 0.05, got {self.temperature}")
         if not 0 < self.budget <= 1:
             raise ValueError(f"budget must be in (0, 1], got {self.budget}")
         if self.seed < 0:
@@ -165,15 +165,19 @@ class AgentScore:
         """Eq. 4 for embeddings ``(B, C, *T)`` of unit length: float32 ``(B, *T)`` in (0, 1)."""
         flat = embeddings.flatten(2)
         scores = flat.new_empty(flat.shape[0], flat.shape[2])
-        # An empty place adds nothing. Finite, so that no agent at all gives some number and not NaN.
-        offset = torch.where(agents.present, 0.0, -1e4).unsqueeze(1).to(flat.dtype)
+        # A cosine is at most 1: shifted by that, no exponential overflows. An empty place adds nothing.
+        shift = torch.where(agents.present, -1 / self.temperature, -torch.inf).unsqueeze(1).to(flat.dtype)
+        tiny = torch.finfo(flat.dtype).tiny
         with torch.autocast(flat.device.type, enabled=False):
             scaled = agents.embeddings / self.temperature
             for row, out in zip(flat, scores, strict=True):
                 for part, target in zip(row.split(CHUNK, 1), out.split(CHUNK), strict=True):
-                    logits = torch.addmm(offset, scaled, part)
-                    positive, negative = logits[: agents.num_positive], logits[agents.num_positive :]
-                    torch.sigmoid(positive.logsumexp(0) - negative.logsumexp(0), out=target)
+                    terms = torch.addmm(shift, scaled, part).exp_()
+                    positive, negative = (
+                        terms[: agents.num_positive].sum(0),
+                        terms[agents.num_positive :].sum(0),
+                    )
+                    torch.div(positive, (positive + negative).clamp_min_(tiny), out=target)
         return scores.view(embeddings.shape[0], *embeddings.shape[2:])
 
     def _random(

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from medssl import methods
+from medssl.common.errors import InputError
 from medssl.methods import Batch
-from medssl.reliability import Selection, Selector, selectors
+from medssl.reliability import AgentScoreSelector, Selection, Selector, selectors
 
 from .conftest import make_batch
 from .two_decoders import TwoDecoders
@@ -104,3 +105,9 @@ def test_the_unlabelled_loss_is_finite_and_reaches_the_student_and_never_the_tea
 def test_there_is_something_to_cross():
     assert len(SELECTORS) >= 2
     assert any(takes_selector(name) for name in methods.names())
+
+
+@pytest.mark.parametrize("axes", SHAPES)
+def test_a_method_that_shows_no_features_is_refused_by_a_selector_that_needs_them(axes):
+    with pytest.raises(InputError, match="AgentScoreSelector: .*no embeddings before the classifier; train"):
+        step("tcseg", axes, selector=AgentScoreSelector(), spaces=("probability", "image"))

@@ -64,7 +64,7 @@ def reference(score, features, probs, valid, number=0):
     [
         ({"num_positive": 4, "num_negative": 9}, {}),
         ({"num_positive": 6, "num_negative": 7, "budget": 0.4}, {"classes": 2}),
-        ({"num_positive": 8, "num_negative": 30, "temperature": 0.2}, {"classes": 6, "grid": (5, 4, 6)}),
+        ({"num_positive": 8, "num_negative": 30, "temperature": 0.05}, {"classes": 6, "grid": (5, 4, 6)}),
         ({"num_positive": 1, "num_negative": 1}, {"batch": 1, "channels": 1, "grid": (7, 7)}),
         ({"num_positive": 60, "num_negative": 80}, {"rare": False}),
         ({"num_positive": 200, "num_negative": 300}, {}),
@@ -253,7 +253,7 @@ def test_batches_of_one_class_of_one_pixel_of_none_and_without_a_valid_one():
         ({"num_positive": 0}, "num_positive must be at least 1, got 0"),
         ({"num_negative": 0}, "num_negative must be at least 1, got 0"),
         ({"strategy": "ortogonal"}, "strategy 'ortogonal': no such name; did you mean 'orthogonal'"),
-        ({"temperature": 0}, "temperature must be at least 0.01, got 0"),
+        ({"temperature": 0}, "temperature must be at least 0.05, got 0"),
         ({"budget": 0}, "budget must be in .* got 0"),
         ({"budget": 1.5}, "budget must be in .* got 1.5"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
