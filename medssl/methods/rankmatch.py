@@ -20,7 +20,7 @@ from medssl.methods.targets import Target
 from medssl.methods.unimatch import UniMatch
 from medssl.networks import Network, Output
 from medssl.reliability import Selector
-from medssl.reliability.orthogonal import orthogonal_indices
+from medssl.reliability.agents import mutually_distant
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -104,9 +104,10 @@ class RankMatch(UniMatch):
         losses = []
         for box, strong in zip(boxes, self._context(passes.strong).chunk(len(boxes)), strict=True):
             weak = paste_on_grid(box, theirs.context, ours.context)
-            places = weak.flatten(2).transpose(1, 2)
-            first = torch.from_numpy(rng.integers(places.shape[1], size=len(places))).to(weak.device)
-            agents = orthogonal_indices(places, self.agents, first)
+            places = F.normalize(weak.flatten(2).transpose(1, 2), dim=2)
+            first = torch.from_numpy(rng.integers(places.shape[1], size=(len(places), 1))).to(weak.device)
+            every = torch.ones_like(places[..., 0], dtype=torch.bool)
+            agents = mutually_distant(places, every, first, self.agents, absolute=True)
             losses.append(rank_loss(weak, strong, agents, top=self.top))
         return terms | {"rank": torch.stack(losses).mean()}
 

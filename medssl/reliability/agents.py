@@ -223,28 +223,36 @@ def unit_embeddings(features: Sequence[Tensor]) -> Tensor:
         return joined + 0 * joined.sum(1, keepdim=True)
 
 
-def mutually_distant(embeddings: Tensor, filled: Tensor, first: Tensor, count: int) -> Tensor:
+@torch.no_grad()
+def mutually_distant(
+    embeddings: Tensor, filled: Tensor, first: Tensor, count: int, *, absolute: bool = False
+) -> Tensor:
     """Algorithm 2: one after the other, the embedding whose largest cosine to those before is smallest.
 
     One running maximum, so that time is of the order ``count * n * C`` and no ``n x n`` matrix is held.
 
     Args:
-        embeddings: of unit length ``(n, C)``.
-        filled: bool ``(n,)``, those that may be taken.
-        first: int64 ``(1,)``, the one to begin with.
+        embeddings: of unit length ``(*B, n, C)``; in each of the sets ``*B``, if any, others are taken.
+        filled: bool ``(*B, n)``, those that may be taken.
+        first: int64 ``(*B, 1)``, the one to begin with.
         count: how many.
+        absolute: compare absolute cosines, by which those at right angles are least alike, as RankMatch
+            does; else opposite ones are.
 
     Returns:
-        int64 ``(min(count, n),)``: places, no filled one twice, the others after all of those.
+        int64 ``(*B, min(count, n))``: places, no filled one twice, the others after all of those.
     """
     nearest = torch.where(filled, -torch.inf, torch.inf).to(embeddings.dtype)
-    places = []
-    for _ in range(min(count, len(embeddings))):
-        places.append(first)
-        torch.maximum(nearest, embeddings @ embeddings.index_select(0, first)[0], out=nearest)
-        nearest.index_fill_(0, first, torch.inf)
-        first = nearest.argmin(0, keepdim=True)
-    return torch.cat(places) if places else first[:0]
+    places = [first[..., :0]]
+    with torch.autocast(embeddings.device.type, enabled=False):
+        for _ in range(min(count, embeddings.shape[-2])):
+            places.append(first)
+            latest = embeddings.gather(-2, first.unsqueeze(-1).expand(*first.shape, embeddings.shape[-1]))
+            cosine = (embeddings @ latest.mT).squeeze(-1)
+            torch.maximum(nearest, cosine.abs_() if absolute else cosine, out=nearest)
+            nearest.scatter_(-1, first, torch.inf)
+            first = nearest.argmin(-1, keepdim=True)
+    return torch.cat(places, -1)
 
 
 def _rows(flat: Tensor, index: Tensor, wanted: Tensor) -> Tensor:

@@ -270,3 +270,27 @@ def test_shapes_that_do_not_belong_together():
         AgentScore()([features], probs[..., :4])
     with pytest.raises(ValueError, match="must share B and"):
         AgentScore()([features], probs, valid=valid[:1])
+
+
+def test_agents_of_several_sets_are_those_of_each():
+    torch.manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 20, 6, dtype=torch.float64), dim=-1)
+    filled, first = torch.rand(3, 20) > 0.2, torch.tensor([[4], [0], [19]])
+    filled.scatter_(1, first, True)
+    for absolute in (False, True):
+        together = mutually_distant(vectors, filled, first, 9, absolute=absolute)
+        apart = [
+            mutually_distant(v, f, n, 9, absolute=absolute)
+            for v, f, n in zip(vectors, filled, first, strict=True)
+        ]
+        assert torch.equal(together, torch.stack(apart))
+
+
+def test_absolute_cosines_prefer_right_angles_to_opposites():
+    vectors, every = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]), torch.ones(3, dtype=torch.bool)
+    vectors[2] = torch.nn.functional.normalize(torch.tensor([0.2, 1.0]), dim=0)
+    assert mutually_distant(vectors, every, torch.tensor([0]), 2).tolist() == [0, 1]
+    assert mutually_distant(vectors, every, torch.tensor([0]), 2, absolute=True).tolist() == [0, 2]
+    alike = torch.ones(2, 9, 3) / 3**0.5
+    places = mutually_distant(alike, every.new_ones(2, 9), torch.tensor([[2], [8]]), 9, absolute=True)
+    assert places.sort(1).values.tolist() == [list(range(9))] * 2
