@@ -157,12 +157,14 @@ class PseudoLabelQuality:
                 rows = patches[start : start + self.batch_size]
                 images = torch.stack([image for image, _ in rows]).to(device)
                 truth = torch.stack([label for _, label in rows]).to(device)
+                valid = _valid(images, truth)
+                asked = {"valid": valid} if method.wants_valid else {}
                 with torch.no_grad(), engine.autocast():
-                    pseudo = method.pseudo_labels(images)
+                    pseudo = method.pseudo_labels(images, **asked)
                     if pseudo is None:
                         return None
                     selections = [(self.name, own) for own in pseudo.selections.values()]
-                    selections += self._ask_others(pseudo, _valid(images, truth))
+                    selections += self._ask_others(pseudo, valid)
                 for name, selection in selections:
                     records.setdefault(name, SelectorRecord(self.num_classes)).add(selection, truth)
         finally:

@@ -117,7 +117,7 @@ class Method(nn.Module, ABC):
         """Logits ``(B, K, *S)`` of the deployed path only."""
         return self.deployed_network.deployed(images)
 
-    def pseudo_labels(self, images: Tensor) -> PseudoLabels | None:
+    def pseudo_labels(self, images: Tensor, *, valid: Tensor | None = None) -> PseudoLabels | None:
         """The pseudo-labels that the method would train on now, without gradient.
 
         For analysis; a training step computes its own. Like a step it runs the networks in the mode they
@@ -125,6 +125,7 @@ class Method(nn.Module, ABC):
 
         Args:
             images: unlabelled images ``(U, C, *S)``.
+            valid: bool ``(U, *S)``, image and not padding; given to methods with :attr:`wants_valid`.
 
         Returns:
             None for a method without pseudo-labels, such as the supervised one.

@@ -139,7 +139,7 @@ class FixMatch(Method):
         }
 
     @torch.no_grad()
-    def pseudo_labels(self, images: Tensor) -> PseudoLabels:
+    def pseudo_labels(self, images: Tensor, *, valid: Tensor | None = None) -> PseudoLabels:
         """The pseudo-labels of the weak view, for the student.
 
         Batch statistics, where the student judges, are those of ``images`` alone, while a training step
@@ -147,7 +147,7 @@ class FixMatch(Method):
         """
         outputs = self._judges(images, self.network(images) if self.source == "none" else None)
         views, features = self._views(outputs)
-        selection = choose(self.selector, views, features=features)
+        selection = choose(self.selector, views, features=features, valid=valid)
         return PseudoLabels(views, {"student": selection}, features)
 
     def _rows(self, batch: Batch) -> tuple[Unlabeled, Unlabeled]:

@@ -195,14 +195,13 @@ class TCSeg(Method):
         return self._judge(self._views(student).rows(labeled), self._views(teacher))
 
     @torch.no_grad()
-    def pseudo_labels(self, images: Tensor) -> PseudoLabels:
+    def pseudo_labels(self, images: Tensor, *, valid: Tensor | None = None) -> PseudoLabels:
         """The pseudo-labels of both decoders, by the decoder that learns from them.
 
         ``preset="reference"``: the labels of the student's other decoder; ``"paper"``: those of the teacher's
         other decoder; a selector's are the same for both. There are none without the probability space. The
-        views are the student's two
-        decoders and the teacher's. Batch statistics are those of ``images`` alone, while a training step
-        normalises the student by its labelled images, too.
+        views are the student's two decoders and the teacher's; ``valid`` does not count. Batch statistics are
+        those of ``images`` alone, while a training step normalises the student by its labelled images, too.
         """
         student, teacher = self._views(self.network(images)), self._views(self.teacher(images))
         selections = self._judge(student, teacher).selections if "probability" in self.spaces else ()

@@ -226,6 +226,8 @@ def test_pseudo_labels_are_those_of_whoever_teaches(name):
     judge = method.network if name in BY_STUDENT else method.teacher.network
     torch.testing.assert_close(pseudo.views[0], judge(images).logits[0].softmax(1))
     torch.testing.assert_close(pseudo.features[0], judge(images).features[0])
+    valid = torch.rand(2, 17, 17) > 0.5
+    assert not (method.pseudo_labels(images, valid=valid).selections["student"].mask & ~valid).any()
     two = methods.get(name)(ImageNetwork(), selector=Recording(min_views=2)).pseudo_labels(images)
     assert len(two.views) == len(two.features) == 2
 
