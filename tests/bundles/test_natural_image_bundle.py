@@ -276,7 +276,7 @@ def test_a_pass_is_over_the_unlabeled_images_of_all_processes(monkeypatch):
 def test_two_processes_train_one_model(shapes, tmp_path):
     files = [*TRAIN, "methods/unimatch_v2.yaml", "multi_gpu_train.yaml"]
     settings = {name: value for name, value in TINY_IMAGES.items() if name not in ("configs", "device")}
-    settings |= {"device": "cpu", "dataset_dir": shapes, "run_dir": tmp_path / "run", "labeled_per_batch": 1}
+    settings |= {"device": "cpu", "dataset_dir": shapes, "run_dir": tmp_path / "run"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["-m", "monai.bundle", "run", "--config_file", str([str(CONFIGS / name) for name in files])]
     done = subprocess.run(
