@@ -93,7 +93,7 @@ def synchronize_batch_norm(network: nn.Module, device: torch.device | str) -> No
     statistics.
     """
     if torch.device(device).type == "cuda" and world_size() > 1:
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 
 def prediction_precision(amp: str) -> Literal["off", "bf16"]:

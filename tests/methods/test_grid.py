@@ -109,5 +109,5 @@ def test_there_is_something_to_cross():
 
 @pytest.mark.parametrize("axes", SHAPES)
 def test_a_method_that_shows_no_features_is_refused_by_a_selector_that_needs_them(axes):
-    with pytest.raises(InputError, match="AgentScoreSelector: .*no embeddings before the classifier; train"):
+    with pytest.raises(InputError, match=r"AgentScoreSelector: .*no embeddings before the classifier; train"):
         step("tcseg", axes, selector=AgentScoreSelector(), spaces=("probability", "image"))

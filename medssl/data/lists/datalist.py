@@ -41,12 +41,12 @@ def build_datalist(
     published validation list, are used as far as their files exist. Of a published set of images (``voc``,
     ``cityscapes``, ``coco``, ``ade20k``, ``camvid``) a published subset is labelled (by its name such as
     ``"1/16"``, its size or its share), all other training images are unlabelled; what lies in
-    ``images/test``, or else the published validation list, is for testing. For ``phantom``, ``shapes`` and ``custom`` the cases are those of
-    ``images/``; test cases are taken from the end of those that have a label file,
-    validation cases before them, the labelled ones from the beginning, and all that is left, with or
-    without a label file, is unlabelled. Cases stand in the order of their names (generated ones) or in a
-    seeded random order (``custom``). :func:`medssl.data.build_own_datalist` knows patients and label volumes
-    as well.
+    ``images/test``, or else the published validation list, is for testing. For ``phantom``, ``shapes`` and
+    ``custom`` the cases are those of ``images/``; test cases are taken from the end of those that have a
+    label file, validation cases before them, the labelled ones from the beginning, and all that is left,
+    with or without a label file, is unlabelled. Cases stand in the order of their names (generated ones) or
+    in a seeded random order (``custom``). :func:`medssl.data.build_own_datalist` knows patients and label
+    volumes as well.
 
     Args:
         dataset_dir: folder that holds ``images/CASE.nii.gz`` and ``labels/CASE.nii.gz`` (or ``.nii``,

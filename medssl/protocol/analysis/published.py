@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from medssl.data import read_split
-
 PAPERS = {
     "tcseg": "TCSeg paper",
     "agscore": "AgScore paper",
@@ -36,6 +34,8 @@ COLUMNS = (
 """Columns of the files and of :func:`published_figures`."""
 
 _TABLES = Path(__file__).parent / "published_tables"
+CITYSCAPES_COUNTS = {"1/30": 100, "1/16": 186, "1/8": 372, "1/4": 744, "1/2": 1488}
+"""Lengths of the published lists (``data_splits/cityscapes.json``), which the RSS paper names by fraction alone."""
 _DATASETS = {
     "LA": "la",
     "Pancreas-CT": "pancreas_ct",
@@ -85,8 +85,7 @@ def published_figures(*, remembered: bool = False) -> pd.DataFrame:
     table["metric"] = table["metric"].replace(_METRICS)
     table["statistic"] = table["statistic"].replace(_STATISTICS)
     table["labeled"] = pd.to_numeric(table["labeled"]).astype("Int64")
-    lists = read_split("cityscapes").partitions
-    counts = table["setting"].map({name.replace("_", "/"): len(cases) for name, cases in lists.items()})
+    counts = table["setting"].map(CITYSCAPES_COUNTS)
     fraction_only = table["dataset"].eq("cityscapes") & table["labeled"].isna() & counts.notna()
     table.loc[fraction_only, "labeled"] = counts[fraction_only].astype("Int64")
     return table

@@ -60,9 +60,9 @@ def test_published_partitions_are_found_by_name_and_by_size():
     assert labeled_cases(VOC, "blender/662")[1] == VOC.partitions["blender/662"]
     assert labeled_cases(read_split("cityscapes"), 1 / 16)[1] == read_split("cityscapes").partitions["1_16"]
     assert labeled_cases(VOC, None)[1] == VOC.training
-    with pytest.raises(InputError, match="2 published subsets of .* have 662 images.*blender_u2pl/662"):
+    with pytest.raises(InputError, match=r"2 published subsets of .* have 662 images.*blender_u2pl/662"):
         labeled_cases(VOC, 662)
-    with pytest.raises(InputError, match="no published subsets .* have 100 images"):
+    with pytest.raises(InputError, match=r"no published subsets .* have 100 images"):
         labeled_cases(VOC, 100)
     with pytest.raises(InputError, match="did you mean 'blender/662'"):
         labeled_cases(VOC, "blender/66")

@@ -3,7 +3,7 @@ import pytest
 
 from medssl.data import read_split
 from medssl.metrics.table import SCORE_COLUMNS
-from medssl.protocol.analysis.published import COLUMNS, PAPERS, published_figures
+from medssl.protocol.analysis.published import CITYSCAPES_COUNTS, COLUMNS, PAPERS, published_figures
 
 VOLUMES = ["la", "pancreas_ct", "brats2019"]
 
@@ -113,6 +113,11 @@ def test_rows_of_image_papers_are_found_by_data_set_and_labelled_count(
 ):
     chosen = of(figures, dataset, labeled)
     assert methods <= set(chosen.loc[chosen["paper"].eq(paper), "method"])
+
+
+def test_counts_of_cityscapes_are_those_of_its_lists():
+    lists = read_split("cityscapes").partitions
+    assert {name.replace("_", "/"): len(cases) for name, cases in lists.items()} == CITYSCAPES_COUNTS
 
 
 def test_fractions_of_cityscapes_are_the_counts_that_another_paper_prints(figures):
