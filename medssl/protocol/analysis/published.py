@@ -35,7 +35,7 @@ COLUMNS = (
 
 _TABLES = Path(__file__).parent / "published_tables"
 CITYSCAPES_COUNTS = {"1/30": 100, "1/16": 186, "1/8": 372, "1/4": 744, "1/2": 1488}
-"""Lengths of the published lists (``data_splits/cityscapes.json``), which the RSS paper names by fraction alone."""
+"""Lengths of the published lists (``data_splits/cityscapes.json``); the RSS paper prints fractions alone."""
 _DATASETS = {
     "LA": "la",
     "Pancreas-CT": "pancreas_ct",

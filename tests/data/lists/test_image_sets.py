@@ -148,8 +148,8 @@ def test_camvid_as_it_lies_needs_no_preparation():
     assert [len(datalist[name]) for name in ("training", "unlabeled", "validation", "test")] == [
         23,
         344,
-        101,
         0,
+        101,
     ]
     shown = {k for item in datalist["training"] for k in np.unique(np.asarray(Image.open(item["label"])))}
     assert shown == {*range(11), 255}
