@@ -1,101 +1,89 @@
 """What the agent score costs beside a training step, and against the matrix that it does without.
 
 Called by ``benchmark.py agent``. The step is FixMatch's: labelled and strong images with gradients, weak ones
-without, two cross-entropies, one update; the network a plain convolutional one, small for an image
-network, so that the shares that are printed are rather too high.
+without, two cross-entropies, one update.
 """
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from medssl.networks import Network
+from medssl.networks.images import FPN, DeepLabV3Plus
 from medssl.reliability import AgentScoreSelector, ConfidenceThreshold, Selector
 from medssl.reliability.agents import mutually_distant
 
-
-class Plain(nn.Module):
-    """Convolutions at strides 2, 4, 8 and 16, and embeddings at stride 4 before the classifier.
-
-    Args:
-        channels: of the embeddings.
-        classes: ``K``.
-        blocks: convolutions at every stride.
-    """
-
-    def __init__(self, channels: int, classes: int, blocks: int) -> None:
-        super().__init__()
-        sides, width = [3, 32, 64, 128, 256], 1
-        stages = []
-        for before, width in pairwise(sides):
-            layers = [_convolution(before, width, 2)] + [
-                _convolution(width, width, 1) for _ in range(blocks - 1)
-            ]
-            stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
-        self.fuse = _convolution(64 + width, channels, 1)
-        self.classifier = nn.Conv2d(channels, classes, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, K, H, W)`` and embeddings ``(B, C, H / 4, W / 4)``."""
-        maps, size = [], x.shape[2:]
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        deep = F.interpolate(maps[-1], maps[1].shape[2:], mode="bilinear")
-        features = self.fuse(torch.cat([maps[1], deep], 1))
-        return F.interpolate(self.classifier(features), size, mode="bilinear"), features
-
-
-def _convolution(before: int, after: int, stride: int) -> nn.Module:
-    convolution = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
+CLASSES = 21
+CHANNELS = 256
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "fpn": partial(FPN, CLASSES),
+    "resnet50": partial(DeepLabV3Plus, CLASSES, "resnet50"),
+    "resnet101": partial(DeepLabV3Plus, CLASSES, "resnet101"),
+}
+Clock = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
 
 
 class Step:
     """A training step with a selector.
 
     Args:
+        network: what is trained.
         selector: who selects.
         batch: labelled images, and as many unlabelled ones.
         side: of the square images.
-        channels: of the embeddings.
-        blocks: convolutions at every stride.
-        classes: ``K``.
     """
 
-    def __init__(
-        self, selector: Selector, *, batch: int, side: int, channels: int, blocks: int, classes: int = 21
-    ) -> None:
-        torch.manual_seed(0)
-        self.selector, self.batch = selector, batch
-        self.network = Plain(channels, classes, blocks)
-        self.images = torch.rand(3 * batch, 3, side, side)
-        self.labels = torch.randint(0, classes, (batch, side, side))
-        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.001, momentum=0.9)
-        with torch.no_grad():
-            logits, features = self.network(self.images[:batch])
-        self.views, self.features = [logits.softmax(1)], [features]
+    def __init__(self, network: Network, selector: Selector, *, batch: int, side: int) -> None:
+        self.network, self.selector, self.batch = network, selector, batch
+        device = next(network.parameters()).device
+        self.images = torch.rand(3 * batch, 3, side, side, device=device)
+        self.labels = torch.randint(0, CLASSES, (2 * batch, side, side), device=device)
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
 
     def __call__(self) -> None:
         """The whole step."""
+        self.learn(self.select())
+
+    def look(self) -> tuple[Tensor, Tensor]:
+        """Probabilities and embeddings of the weak images."""
         with torch.no_grad():
-            logits, features = self.network(self.images[2 * self.batch :])
-            selection = self.selector.select([logits.softmax(1)], features=[features])
-        logits, _ = self.network(self.images[: 2 * self.batch])
-        loss = F.cross_entropy(logits[: self.batch], self.labels)
-        pixels = F.cross_entropy(logits[self.batch :], selection.labels, reduction="none")
-        loss = loss + (pixels * selection.mask).mean()
+            output = self.network(self.images[2 * self.batch :])
+            return output.logits[0].softmax(1), output.features[0]
+
+    def select(self) -> Tensor:
+        """Labels of all images, ignored where a pseudo-label is not believed."""
+        views, features = self.look()
+        selection = self.selector.select([views], features=[features])
+        return torch.cat([self.labels[: self.batch], selection.labels.where(selection.mask, 255)])
+
+    def learn(self, labels: Tensor) -> None:
+        """Two cross-entropies, gradients and an update."""
+        logits = self.network(self.images[: 2 * self.batch]).logits[0]
+        supervised = F.cross_entropy(logits[: self.batch], labels[: self.batch])
+        pixels = F.cross_entropy(
+            logits[self.batch :], labels[self.batch :], ignore_index=255, reduction="none"
+        )
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(supervised + pixels.mean())
         self.optimizer.step()
 
-    def select(self) -> None:
-        """The selection alone."""
-        self.selector.select(self.views, features=self.features)
+
+def operations(work: Callable[[], object]) -> float:
+    """Floating-point operations of convolutions and matrix products in 10^9, a product and a sum as two."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def operations_of_a_step(name: str, *, batch: int, side: int) -> float:
+    """Of a network's step without a selection; counted on shapes alone."""
+    with torch.device("meta"):
+        step = Step(NETWORKS[name](), ConfidenceThreshold(), batch=batch, side=side)
+    return operations(step.look) + operations(lambda: step.learn(step.labels))
 
 
 def by_matrix(embeddings: Tensor, first: int, count: int) -> list[int]:
@@ -109,41 +97,43 @@ def by_matrix(embeddings: Tensor, first: int, count: int) -> list[int]:
     return chosen
 
 
-Clock = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
-
-
-def compare(clock: Clock, *, batch: int, side: int, channels: int, blocks: int, repeats: int) -> None:
+def compare(clock: Clock, network: str, *, batch: int, side: int, repeats: int) -> None:
     """Print the cost of a selection as a share of the step, and the choice of agents both ways.
 
     Args:
         clock: seconds of works by name, measured in turns.
-        batch: see :class:`Step`, and so are the others.
+        network: a name of :data:`NETWORKS`.
+        batch: see :class:`Step`, and so is the side.
         side: see there.
-        channels: see there.
-        blocks: see there.
         repeats: rounds.
     """
-    options = {"batch": batch, "side": side, "channels": channels, "blocks": blocks}
-    plain, agent = Step(ConfidenceThreshold(0.0), **options), Step(AgentScoreSelector(), **options)
-    seconds = clock(
-        {
-            "step, confidence": plain,
-            "step, agent score": agent,
-            "selection, confidence": plain.select,
-            "selection, agent score": agent.select,
-        },
-        repeats,
-    )
-    parameters = sum(p.numel() for p in plain.network.parameters())
-    print(
-        f"batch {batch} + {batch}, {side} x {side}, {channels} channels, network of {parameters / 1e6:.2f} M"
-    )
+    torch.manual_seed(0)
+    selectors: dict[str, Selector] = {
+        "confidence": ConfidenceThreshold(),
+        "agent score": AgentScoreSelector(),
+    }
+    steps = {
+        name: Step(NETWORKS[network](), selector, batch=batch, side=side)
+        for name, selector in selectors.items()
+    }
+    views, features = steps["confidence"].look()
+    works: dict[str, Callable[[], object]] = {f"step, {name}": step for name, step in steps.items()}
+    for name, selector in selectors.items():
+        works[f"selection, {name}"] = partial(selector.select, [views], features=[features])
+    seconds = clock(works, repeats)
+    print(f"{network}, {batch} labelled and {batch} unlabelled images of {side} x {side}")
     for name, value in seconds.items():
         print(f"  {name:28}{value:9.4f} s{value / seconds['step, confidence']:9.2%} of the step")
+    for name in NETWORKS:
+        channels = features.shape[1] if name == network else CHANNELS
+        embeddings = torch.rand(batch, channels, *features.shape[2:])
+        score = partial(selectors["agent score"].select, [views], features=[embeddings])
+        ours, whole = operations(score), operations_of_a_step(name, batch=batch, side=side)
+        print(f"  {name:12}{ours:9.2f} of {whole:9.1f} 10^9 operations a step{ours / whole:9.2%}")
     for count in (1024, 4096, 8848):  # 1% of 6 and of 25 image crops; of one volume patch of 96^3
         generator = torch.Generator().manual_seed(0)
         # In float64 no rounding decides between two agents.
-        exact = F.normalize(torch.randn(count, channels, generator=generator, dtype=torch.float64), dim=1)
+        exact = F.normalize(torch.randn(count, CHANNELS, generator=generator, dtype=torch.float64), dim=1)
         embeddings, first = exact.float(), torch.zeros(1, dtype=torch.int64)
         every = torch.ones(count, dtype=torch.bool)
         times = clock(

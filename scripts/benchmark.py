@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from agent_cost import compare
+from agent_cost import NETWORKS, compare
 from image_view_rivals import strong_rivals, weak_rivals
 from medpy.metric import binary as medpy
 from plain_tcseg import plain_step, plain_teacher_update
@@ -264,12 +264,7 @@ def _print_views(rivals: dict[str, Callable[[], Tensor]], repeats: int) -> None:
 def agent(arguments: argparse.Namespace) -> None:
     """Compare a selection of pseudo-labels with the step that it is part of."""
     compare(
-        interleaved,
-        batch=arguments.batch,
-        side=arguments.side,
-        channels=arguments.channels,
-        blocks=arguments.blocks,
-        repeats=arguments.repeats,
+        interleaved, arguments.network, batch=arguments.batch, side=arguments.side, repeats=arguments.repeats
     )
 
 
@@ -281,12 +276,9 @@ def main() -> None:
     parser.add_argument("--stride", type=int, nargs=3, default=[24, 24, 16])
     parser.add_argument("--volume", type=int, nargs=3, default=[120, 72, 44], help="for infer")
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument(
-        "--batch", type=int, default=2, help="for agent: labelled images, and unlabelled ones"
-    )
+    parser.add_argument("--batch", type=int, default=2, help="for agent: labelled images, and unlabelled")
     parser.add_argument("--side", type=int, default=161, help="for agent: of the square images")
-    parser.add_argument("--channels", type=int, default=64, help="for agent: of the embeddings")
-    parser.add_argument("--blocks", type=int, default=2, help="for agent: convolutions at every stride")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="fpn", help="for agent")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--street", action="store_true", help="views: of an image of Cityscapes' size")
@@ -296,10 +288,8 @@ def main() -> None:
     if arguments.peak_of is None:
         print(f"# {Path(__file__).name} {' '.join(sys.argv[1:])}; torch {torch.__version__}, "
               f"{torch.get_num_threads()} thread(s)")  # fmt: skip
-        comparisons = {"train": train, "infer": infer, "metrics": metrics, "views": views}
+        comparisons = {"train": train, "infer": infer, "metrics": metrics, "views": views, "agent": agent}
         comparisons[arguments.command](arguments)
-        commands = {"train": train, "infer": infer, "metrics": metrics, "agent": agent}
-        commands[arguments.command](arguments)
         return
     name = arguments.peak_of
     work: Work
