@@ -44,7 +44,7 @@ def write_radar(path: str | Path, models: Mapping[str, Mapping[Cell, Mapping[str
             axes.plot(circle, np.full(100, clean), color=color, linewidth=1, linestyle=":")
         axes.set_theta_offset(np.pi / 2)
         axes.set_theta_direction(-1)
-        titles = [name.replace("_", "\n").replace("-", "\n") for name in corruptions]
+        titles = [name.replace("_", "\n").replace("-", "\n", 1) for name in corruptions]
         axes.set_xticks(angles, titles, fontsize=9)
         axes.set_rlim(max(0.0, np.floor(10 * lowest) / 10 - 0.1), 1)
         axes.tick_params(axis="y", labelsize=8)
@@ -53,7 +53,8 @@ def write_radar(path: str | Path, models: Mapping[str, Mapping[Cell, Mapping[str
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+        # The layout forgets titles that make way for tall names of corruptions.
+        figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
 def _value(values: Mapping[str, float], metric: Metric) -> float:

@@ -44,7 +44,8 @@ th button:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
 img { display: block; width: 300px; height: auto; border-radius: 3px; background: #000; }
-.pair { display: flex; gap: .4rem; } .pair img { width: 210px; }
+.pair { display: flex; gap: .4rem; } .pair img { width: 180px; }
+td.words { min-width: 10rem; }
 tr:hover td { background: #f2f8fc; }
 .bar { display: inline-block; height: .55rem; background: #d55e00; border-radius: 2px; vertical-align: middle;
   margin-right: .4rem; }
@@ -75,10 +76,10 @@ def write_index(
         classes: of the legend.
     """
     folder = Path(path).parent
-    columns = [k for k in (max(rows, key=lambda row: len(row)) if rows else {}) if k not in _HIDDEN]
+    named = [k for k in (max(rows, key=lambda row: len(row)) if rows else {}) if k not in _HIDDEN]
+    columns = {k: _is_text(k, rows) for k in named if any(not _is_missing(row.get(k)) for row in rows)}
     heads = ['<th class="text">review</th>']
-    for column in columns:
-        is_text = any(isinstance(row.get(column), str) for row in rows)
+    for column, is_text in columns.items():
         kind = ' class="text"' if is_text else ""
         sort = ' aria-sort="descending"' if column == "priority" else ""
         heading = html.escape(_HEADINGS.get(column, column.replace("_", " ")))
@@ -113,7 +114,7 @@ def _legend(classes: Sequence[SegmentClass]) -> str:
 
 def _row(
     row: Mapping[str, Any],
-    columns: Sequence[str],
+    columns: Mapping[str, bool],
     files: Mapping[str, str],
     folder: Path,
     words: PageWords,
@@ -132,7 +133,7 @@ def _row(
         together = "".join(pictures)
         inner = f'<div class="pair">{together}</div>' if len(pictures) > 1 else together
         cells[0] = f'<td class="text">{inner}</td>'
-    for column in columns:
+    for column, is_text in columns.items():
         value = row.get(column)
         if column == "case":
             links = " &middot; ".join(
@@ -140,9 +141,10 @@ def _row(
             )
             cells.append(f'<td class="text" data-value="{case}"><strong>{case}</strong><br>{links}</td>')
             continue
-        missing = value is None or value != value
-        if isinstance(value, str):
-            cells.append(f'<td class="text" data-value="{html.escape(value)}">{html.escape(value)}</td>')
+        missing = _is_missing(value)
+        if is_text:
+            words_of_cell = html.escape("" if missing else str(value))
+            cells.append(f'<td class="text words" data-value="{words_of_cell}">{words_of_cell}</td>')
             continue
         number = "" if missing else f"{value:.3f}" if isinstance(value, float) else str(value)
         bar = ""
@@ -159,6 +161,14 @@ def _row(
     marks = "<br>".join(f'<span class="mark">{html.escape(text)}</span>' for text in remarks)
     cells.append(f'<td class="text remarks">{marks}</td>')
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _is_text(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(isinstance(row.get(column), str) for row in rows)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value
 
 
 def _link(name: str) -> str:
