@@ -40,7 +40,8 @@ class ValidationReliability:
     def iteration_completed(self, engine: Engine) -> None:
         """Add the cases of a batch."""
         for item in engine.state.output:
-            probs, labels = item[self.probabilities].cpu(), item[self.classes][0].cpu()
+            # As a batch of one: an image as high as there are classes could be read as a batch otherwise.
+            probs, labels = item[self.probabilities][None].cpu(), item[self.classes].cpu()
             for part in (self._iou, self._calibration, self._quality):
                 part.update(probs, labels)
 

@@ -49,7 +49,7 @@ def test_training_leaves_a_complete_run(trained):
     assert (record["status"], record["selection"]) == ("finished", "validation")
     assert (record["dataset"], record["method"], record["labeled"]) == ("shapes", "unimatch_v2", 3)
     config = yaml.safe_load((trained / "config.yaml").read_text())
-    assert config["strong_augmentation"] == {"_target_": "medssl.data.StrongImageViewd"}
+    assert config["strong_view"] == {"_target_": "medssl.data.StrongImageViewd"}
     log = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     validations = [entry for entry in log if entry["event"] == "validation"]
     assert [entry["step"] for entry in validations] == [2, 4]

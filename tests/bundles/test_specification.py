@@ -81,7 +81,7 @@ def test_options_of_both_bundles_have_one_name():
         *("width", "dropout", "ramp_share", "ramp_stairs", "warmup_share"),
     }
     assert set(images) - set(scans) == {
-        *("max_intensity", "resize", "scale_range", "flip_probability", "rescale"),
+        *("max_intensity", "resize", "scale_range", "flip_probability", "rescale", "strong_view"),
         *("threshold", "criterion", "head_multiplier", "weight_decay", "weights", "groups", "adamw"),
     }
 

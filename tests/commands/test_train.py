@@ -1,7 +1,9 @@
 """What ``medssl train``, ``evaluate`` and ``bundle`` make of words; the trainings are in tests/bundles."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,13 @@ def test_options_are_read_in_every_spelling(empty):
             "option 'learning_rat': no such name; did you mean 'learning_rate'?",
         ),
         ("train la tcseg --optimiser::lr 1", "option 'optimiser::lr': no such name"),
+        (
+            "train la tcseg --selector agscor",
+            "selector 'agscor': no such name; did you mean 'agscore'?",
+        ),
+        ("train camvd fixmatch", "data set 'camvd': no such name; did you mean 'camvid'?"),
+        ("train camvid tcseg", "method 'tcseg': no such name"),
+        ("train camvid fixmatch --bundle tcseg", "data set 'camvid': no such name"),
         ("train la tcseg --labeled", "--labeled: has no value"),
         ("train la tcseg --dry-run maybe", "--dry_run maybe: neither true nor false"),
         ("train mine.yaml tcseg", "mine.yaml: no such file"),
@@ -107,6 +116,58 @@ def test_a_dry_run_prints_monais_command(empty, capsys):
         f'python -m monai.bundle run --config_file "[{names}]" --bundle_root {CONFIGS.parent} '
         f"--dataset_dir {empty / 'data'}\n"
     )
+
+
+def files_of(line):
+    return [Path(name) for name in re.findall(r"'([^']+\.yaml)'", line)]
+
+
+@pytest.mark.parametrize(
+    ("words", "bundle"),
+    [
+        ("camvid fixmatch", "natural_image"),
+        ("shapes fixmatch", "natural_image"),
+        ("la tcseg", "tcseg"),
+        ("custom supervised", "tcseg"),  # both have one
+        ("custom supervised --bundle natural_image", "natural_image"),
+    ],
+)
+def test_a_data_set_that_one_bundle_alone_has_names_it(empty, capsys, words, bundle):
+    assert main(["train", *words.split(), "--dry-run"]) == 0
+    line = capsys.readouterr().out
+    configs = find_bundle(bundle).path / "configs"
+    dataset, method = words.split()[:2]
+    assert files_of(line) == [
+        configs / "train.yaml", configs / f"datasets/{dataset}.yaml", configs / f"methods/{method}.yaml"
+    ]  # fmt: skip
+    assert f"--bundle_root {configs.parent}" in line
+
+
+@pytest.mark.parametrize("bundle", bundle_names())
+def test_help_of_a_bundle_lists_its_overlays_and_options(capsys, bundle):
+    assert main(["train", "--help", "--bundle", bundle]) == 0
+    output = capsys.readouterr().out
+    assert f"the help of {bundle}" in " ".join(output.split())
+    assert all(name in output for kind in KINDS for name in find_bundle(bundle).overlays(kind))
+    assert "\nlearning_rate: " in output
+
+
+def test_a_selector_is_an_overlay_by_name_or_path_or_a_setting(empty, capsys):
+    (empty / "mine.yaml").write_text("selector: null\n")
+    configs = find_bundle("tcseg").path / "configs"
+    for word, overlay in (
+        ("agscore", configs / "selectors/agscore.yaml"),
+        ("mine.yaml", empty / "mine.yaml"),
+    ):
+        assert main(["train", "la", "tcseg", "--selector", word, "--dry-run"]) == 0
+        line = capsys.readouterr().out
+        assert files_of(line)[-1] == overlay
+        assert "--selector" not in line
+    for word in ("{'_target_': 'mine.Selector', 'threshold': 0.9}", "null"):
+        assert main(["train", "la", "tcseg", "--selector", word, "--dry-run"]) == 0
+        line = capsys.readouterr().out
+        assert files_of(line.split("--bundle_root")[0])[-1] == configs / "methods/tcseg.yaml"
+        assert "--selector" in line
 
 
 def test_a_bundle_is_listed_copied_and_then_found_by_its_path(empty, capsys):

@@ -13,7 +13,7 @@ from medssl.methods.base import Method
 from medssl.methods.teacher import Teacher
 from medssl.networks import DualDecoderVNet, VNet
 from medssl.training.checkpointer import Checkpointer
-from medssl.training.checkpoints import restore
+from medssl.training.checkpoints import make_checkpoint, restore
 from tests.training import tiny
 
 
@@ -95,6 +95,21 @@ def test_the_deployed_network_takes_the_weights_of_student_or_teacher(dual, part
     assert not torch.equal(
         method.network.encoder.stages[0][0][0].weight, method.teacher.network.encoder.stages[0][0][0].weight
     )
+
+
+def test_a_deployed_teacher_is_the_network_of_the_checkpoint(dual, tmp_path):
+    method, _ = dual
+    trainer = tiny.make_trainer(method=method, max_epochs=1, steps_per_epoch=2)
+    method.deploy("teacher")
+    try:
+        checkpoint = make_checkpoint(trainer, rng=[])
+    finally:
+        method.deploy("student")
+    state = method.teacher.network.state_dict()
+    assert checkpoint["network"].keys() == state.keys()
+    assert all(torch.equal(checkpoint["network"][key], state[key]) for key in state)
+    assert all(torch.equal(checkpoint["deployed"][key], state[key]) for key in checkpoint["deployed"])
+    assert any(not torch.equal(state[key], method.network.state_dict()[key]) for key in state)
 
 
 def test_monai_export_finds_the_deployed_network(dual):
