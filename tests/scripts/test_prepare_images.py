@@ -73,7 +73,7 @@ def test_voc_takes_palette_masks_and_those_of_sbd(tmp_path, capsys):
     assert [item["case"] for item in datalist["training"]] == cases[:9]
     assert [item["case"] for item in datalist["unlabeled"]] == [sbd]
     assert list(datalist["hidden_labels"]) == [sbd]
-    assert len(datalist["validation"]) == 2
+    assert len(datalist["test"]) == 2
     assert "the published subset 92" in datalist["selection"]
     result = check_datalist(out / "datalist_92.json", num_classes=21, allow_absent_classes=True)
     assert result.count("error") == 0
@@ -219,7 +219,7 @@ def test_coco_draws_objects_the_first_on_top(tmp_path):
     np.testing.assert_array_equal(stored(out, "000000000001"), expected)
     assert not stored(out, "000000000002").any()
     datalist = json.loads((out / "datalist_1_512.json").read_text())
-    assert [len(datalist[name]) for name in ("training", "unlabeled", "validation")] == [232, 8, 3]
+    assert [len(datalist[name]) for name in ("training", "unlabeled", "test")] == [232, 8, 3]
     again = tmp_path / "again"
     assert script("prepare_coco").main([str(tmp_path), str(again), "--labeled", "232"]) == 0
     other = json.loads((again / "datalist_232.json").read_text())

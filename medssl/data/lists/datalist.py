@@ -35,10 +35,10 @@ def build_datalist(
 ) -> Datalist:
     """Datalist of a data folder.
 
-    For a canonical data set (``la``, ``pancreas_ct``, ``brats2019``) the training list keeps its
-    published order: the first ``labeled`` cases are the labelled ones, the last ``validation`` cases are
-    for validation, the rest are unlabelled. The published test list, and for ``validation=0`` the
-    published validation list, are used as far as their files exist. Of a published set of images (``voc``,
+    For a canonical data set (``la``, ``pancreas_ct``, ``brats2019``) the training list keeps its published
+    order: the first ``labeled`` cases are the labelled ones, the last ``validation`` cases are for
+    validation, the rest are unlabelled. The published test list, and for ``validation=0`` the published
+    validation list, are used as far as their files exist. Of a published set of images (``voc``,
     ``cityscapes``, ``coco``, ``ade20k``, ``camvid``) a published subset is labelled (by its name such as
     ``"1/16"``, its size or its share), all other training images are unlabelled; what lies in
     ``images/test``, or else the published validation list, is for testing. For ``phantom``, ``shapes`` and

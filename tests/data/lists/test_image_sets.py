@@ -9,6 +9,7 @@ from PIL import Image
 from medssl.cli import main
 from medssl.common.errors import InputError
 from medssl.data import build_datalist, read_split, training_datalist
+from medssl.data.lists.datalist import LISTS
 from medssl.data.lists.image_sets import labeled_cases
 from tests.places import REAL
 
@@ -68,6 +69,15 @@ def test_published_partitions_are_found_by_name_and_by_size():
         labeled_cases(VOC, "blender/66")
     with pytest.raises(InputError, match="asked of 10582"):
         labeled_cases(VOC, 20000)
+
+
+def test_without_test_images_the_published_validation_list_is_the_test(camvid):
+    for file in [*(camvid / "images" / "test").iterdir(), *(camvid / "labels" / "test").iterdir()]:
+        file.unlink()
+    datalist = build_datalist(camvid, dataset="camvid", labeled=23)
+    assert [item["case"] for item in datalist["test"]] == list(CAMVID.validation)
+    assert datalist["validation"] == []
+    assert "test: the 101 of the 101 published validation images" in datalist["selection"]
 
 
 def test_validation_can_be_taken_from_the_unlabelled(camvid):
@@ -145,11 +155,6 @@ def test_the_command_and_a_training_take_the_same_list(camvid, tmp_path, capsys)
 @pytest.mark.real("data/camvid")
 def test_camvid_as_it_lies_needs_no_preparation():
     datalist = build_datalist(REAL / "camvid", dataset="camvid", labeled="1/16")
-    assert [len(datalist[name]) for name in ("training", "unlabeled", "validation", "test")] == [
-        23,
-        344,
-        0,
-        101,
-    ]
+    assert [len(datalist[name]) for name in LISTS] == [23, 344, 0, 101]
     shown = {k for item in datalist["training"] for k in np.unique(np.asarray(Image.open(item["label"])))}
     assert shown == {*range(11), 255}
