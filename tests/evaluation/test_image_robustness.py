@@ -3,12 +3,22 @@
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose, Resized, ScaleIntensityRanged
 from PIL import Image
+from torch import nn
+from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_jaccard_index
 
 from medssl.common.errors import InputError
-from medssl.evaluation.image_robustness import NATURAL_MEASURES, measure_natural_cell, natural_cells
+from medssl.data import LoadCased
+from medssl.evaluation.image_robustness import (
+    NATURAL_MEASURES,
+    measure_image_cell,
+    measure_natural_cell,
+    natural_cells,
+)
 from medssl.evaluation.scan_robustness import CLEAN, measure_robustness
+from medssl.inference.predictor import Predictor
 from medssl.reports.robustness import write_robustness
 from tests.places import REAL
 
@@ -126,3 +136,32 @@ def test_street_scenes():
     )
     assert 0 < foggy["miou"] < clean["miou"] < 0.6
     assert 0 < foggy["rss"] < clean["rss"] < 1
+
+
+class Nearest(nn.Module):
+    """The model above as a network."""
+
+    def forward(self, images):
+        return torch.log(predict(images))
+
+
+@pytest.mark.parametrize("cell", [CLEAN, ("noise", 3), ("fog-depth-free", 2)])
+def test_a_trained_model_sees_what_was_corrupted_at_the_size_of_the_file(items, cell):
+    small = (30, 45)
+    steps = [
+        LoadCased(["image", "label"], in_channels=3),
+        ScaleIntensityRanged("image", a_min=0, a_max=255, b_min=0, b_max=1),
+        Resized("image", spatial_size=small, mode="bilinear"),
+    ]
+    model = Predictor([Nearest()], num_classes=3, patch=small, stride=None, keep_probabilities=True)
+    measured = measure_image_cell(
+        cell, items, transform=Compose(steps), predictor=model, reference=LoadCased("label"), seed=5
+    )
+
+    def as_published(images):
+        seen = F.interpolate(images, small, mode="bilinear", align_corners=False)
+        return F.interpolate(predict(seen), images.shape[2:], mode="bilinear", align_corners=False)
+
+    expected = measure_natural_cell(cell, items, predict=as_published, num_classes=3, seed=5)
+    assert measured == pytest.approx(expected, abs=2e-4)  # a pixel may fall on the other side of a median
+    assert measured["miou"] < 1

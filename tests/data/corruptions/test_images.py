@@ -5,10 +5,17 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from scipy import ndimage
 
 from medssl.common.errors import InputError
-from medssl.data.corruptions import NATURAL_CORRUPTIONS, corrupt_natural_image, corruption_title, planar_depth
+from medssl.data.corruptions import (
+    NATURAL_CORRUPTIONS,
+    CorruptImaged,
+    corrupt_natural_image,
+    corruption_title,
+    planar_depth,
+)
 from medssl.data.corruptions.images import atmospheric_light, fog, rain, streaks
 from tests.data.corruptions.draws import draws
 
@@ -123,3 +130,15 @@ def test_faults(street):
         corrupt_natural_image(street * 255, "fog", 1, case="a")
     with pytest.raises(ValueError, match="depth"):
         corrupt_natural_image(street, "fog", 1, case="a", depth=torch.zeros(90, 120))
+
+
+@pytest.mark.parametrize(("channels", "white"), [(3, 255), (1, 255), (3, 65535)])
+def test_a_loaded_image_is_corrupted_between_black_and_white(channels, white):
+    levels = torch.rand(channels, 12, 17, generator=torch.Generator().manual_seed(3)).mul(white).round()
+    levels[0, 0, 0] = white
+    image = MetaTensor(levels, meta={"filename_or_obj": "a.png"})
+    item = CorruptImaged("image", corruption="noise", severity=2, seed=4)({"image": image, "case": "a"})
+    expected = corrupt_natural_image((levels / white).expand(3, 12, 17), "noise", 2, case="a", seed=4)
+    torch.testing.assert_close(item["image"].as_tensor(), expected[:channels] * white, atol=0, rtol=0)
+    assert item["image"].meta["filename_or_obj"] == "a.png"
+    assert not torch.equal(item["image"].as_tensor(), levels)
