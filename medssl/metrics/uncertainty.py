@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from medssl.common.constants import IGNORE
-from medssl.metrics.pooled import ArrayLike, PooledMetric, images_of, ratio, valid
+from medssl.metrics.pooled import ArrayLike, PooledMetric, images_of, predicted, ratio, valid
 from medssl.reliability import entropy
 
 UncertaintyProtocol = Literal["principled", "landgraf2025"]
@@ -58,7 +58,7 @@ class UncertaintyQuality(PooledMetric):
             uncertainty = entropy(kept.unsqueeze(0))[0]
             # The lower of two middle values: it parts the pixels as their mean would.
             certain = uncertainty <= uncertainty.median()
-            accurate = kept.argmax(0) == ids
+            accurate = predicted(kept) == ids
             both, wrong = (accurate & certain).sum(), (~accurate).sum()
             caught = (~accurate & ~certain).sum()
             if self.protocol == "principled":
@@ -173,7 +173,7 @@ class MeanIoU(PooledMetric):
         """Add images."""
         for p, y in images_of(probs, labels):
             kept, ids = valid(p, y, self.ignore_index)
-            pairs = ids * self.num_classes + kept.argmax(0)
+            pairs = ids * self.num_classes + predicted(kept)
             counts = torch.bincount(pairs, minlength=self.num_classes**2)
             self.add("confusion", counts.view(self.num_classes, self.num_classes))
 
