@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from ignite.engine import Events
+from monai.bundle import ckpt_export, verify_net_in_out
 from PIL import Image
 
 from medssl.data import validate_datalist
@@ -64,6 +65,48 @@ def test_training_leaves_a_complete_run(trained):
     assert [(row["step"], row["selector"]) for row in own] == [
         (step, selector) for step in ("2", "4") for selector in ("unimatch_v2", "confidence 0.95")
     ]
+
+
+def test_properties_of_training_and_inference_are_complete(shapes, trained, tmp_path):
+    settings = {**TINY_IMAGES, "dataset_dir": str(shapes), "run_dir": str(tmp_path / "run")}
+    training = workflow(TRAIN, **settings)
+    training.initialize()
+    assert training.check_properties() == []
+    where = {"configs": CONFIGS, "dataset_dir": str(shapes), "checkpoint": str(trained / "last.pt")}
+    inference = workflow(["inference.yaml"], "infer", **where)
+    inference.initialize()
+    assert inference.check_properties() == []
+
+
+def test_network_takes_and_gives_what_the_metadata_says(trained):
+    verify_net_in_out(
+        net_id="network_def",
+        config_file=str(CONFIGS / "inference.yaml"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        device="cpu",
+        n=1,
+        p=1,
+        checkpoint=str(trained / "last.pt"),
+    )
+
+
+def test_the_exported_network_is_the_teacher(trained, tmp_path):
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        config_file=str(CONFIGS / "inference.yaml"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        ckpt_file=str(trained / "last.pt"),
+        key_in_ckpt="deployed",
+        use_trace=True,
+        input_shape=[1, 3, 32, 48],
+        checkpoint=str(trained / "last.pt"),
+    )
+    exported = torch.jit.load(str(tmp_path / "model.ts")).state_dict()
+    method = load_checkpoint(trained / "last.pt")["method"]
+    weights = {key: value for key, value in exported.items() if not key.startswith("normalization.")}
+    assert len(weights) > 20
+    assert all(torch.equal(value, method[f"teacher.network.{key}"]) for key, value in weights.items())
 
 
 def test_what_is_validated_and_predicts_is_the_teacher(shapes, trained):
