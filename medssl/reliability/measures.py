@@ -34,7 +34,7 @@ def mean_view(views: Sequence[Tensor]) -> Tensor:
         views: at least one tensor of probabilities ``(B, K, *S)``.
 
     Returns:
-        ``(B, K, *S)``.
+        ``(B, K, *S)``; the view itself where there is one, and it is in full precision.
 
     Raises:
         ValueError: where ``views`` is empty, is a tensor instead of a sequence of tensors, or where the
@@ -48,6 +48,8 @@ def mean_view(views: Sequence[Tensor]) -> Tensor:
     if len(set(shapes)) > 1 or len(shapes[0]) < 3:
         raise ValueError(f"views must share one shape (B, K, *S), got {shapes}")
     total = full_precision(views[0])
+    if len(views) == 1:
+        return total  # no copy of what may be 21 classes at full resolution
     for view in views[1:]:
         total = total + full_precision(view)
     return total / len(views)
