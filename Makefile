@@ -17,8 +17,9 @@ $(VENV)/.done: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python scripts/demo.py
 
+# Two processes, as on the machines that this is tested on: most tests train or predict on one thread.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: setup
 	$(BIN)/python -m pytest -m "not slow and not bundle"

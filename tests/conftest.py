@@ -1,11 +1,15 @@
 """Marks: ``bundle`` for what runs MONAI bundles, ``real`` for what needs the data beside the repository."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.places import ROOT, SHARED
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes of tests share the cores; before torch reads it
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items):
