@@ -15,9 +15,11 @@ from medssl.data.preparing.phantom_set import write_phantoms
 from tests.places import ROOT
 
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bundles" / "tcseg" / "docs" / "README.md"]
+DOCS += [ROOT / "bundles" / "natural_image" / "docs" / "README.md"]
 DOCS += sorted((ROOT / "docs").rglob("*.md"))
 TINY = "--width 2 --patch_size [32,32,16] --stride [16,16,16] --device cpu"
 TINY_TRAINING = f"{TINY} --max_steps 2 --steps_per_epoch 2 --cache_workers 0"
+TINY_IMAGES = "--patch_size [32,32] --device cpu --max_steps 2 --steps_per_epoch 2 --cache_workers 0"
 # One run of the protocol, small, on the phantoms that are there.
 TINY_PROTOCOL = " --only phantom-supervised-labeled4-seed1" + "".join(
     f" --set {setting}"
@@ -42,11 +44,17 @@ def place(command: str, folder: Path) -> list[str]:
     if "protocol run" in command:
         command += TINY_PROTOCOL
     if command.startswith("medssl train"):
-        command += f" {TINY_TRAINING}"
+        command += f" {TINY_IMAGES if 'shapes' in command else TINY_TRAINING}"
+    if command.startswith("medssl robustness RUN2D"):
+        command += " --severities 3 --device cpu"
     for name in (
         "DATA",
         "RUN",
         "RUN2",
+        "RUN2D",
+        "SHAPES",
+        "IMAGES",
+        "REVIEW2D",
         "RUNS",
         "PHANTOMS",
         "SCANS",
@@ -72,8 +80,10 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "LABELS")
     shutil.copytree(tmp_path / "DATA" / "labels", tmp_path / "CORRECTED")
     commands = commands_of((ROOT / "README.md").read_text())
-    assert len(commands) == 12
+    assert len(commands) == 17
     for command in commands:
+        if command.startswith("medssl predict RUN2D"):
+            shutil.copytree(tmp_path / "SHAPES" / "images", tmp_path / "IMAGES")
         arguments = place(command, tmp_path)
         if arguments[0] == "medssl":
             assert main(arguments[1:]) == 0, command
@@ -87,10 +97,13 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     # Scored on the test cases alone; hidden labels, with which pseudo-labels could be judged, are not there.
-    files = {name for name in RUN_FILES if "validation" not in name and name != "pseudo_labels.csv"}
+    # Sums are of images.
+    absent = ("pseudo_labels.csv", "sums_best.npz", "sums_last.npz")
+    files = {name for name in RUN_FILES if "validation" not in name and name not in absent}
     assert files <= {path.name for path in (tmp_path / "RUN").iterdir()}
     assert len(list((tmp_path / "REVIEW").glob("*_seg.nii.gz"))) == 12
     assert (tmp_path / "REVIEW" / "triage.csv").is_file()
+    assert len(list((tmp_path / "REVIEW2D").glob("*_seg.png"))) == 60
     assert (tmp_path / "COMPARISON" / "index.html").is_file()
     # The guides' commands need what the README's have made; public data sets are not here.
     guides = [

@@ -55,7 +55,8 @@ def after_check(
 def after_run(run: RunFolder) -> str:
     """The next command for a run that is trained: scoring, then prediction."""
     if any((run.path / name).is_file() for name in SCORES):
-        return command_line("medssl", "predict", run.path, "SCANS", "OUT")
+        of_images = any(run.path.glob("sums_*.npz"))
+        return command_line("medssl", "predict", run.path, "IMAGES" if of_images else "SCANS", "OUT")
     return command_line("medssl", "evaluate", run.path)
 
 

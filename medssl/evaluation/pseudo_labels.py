@@ -223,7 +223,8 @@ class PseudoLabelQuality:
         for statistic, values in counts.statistics.items():
             mean = sum(values) / len(values)
             rows[0][statistic] = round(mean, 6) if math.isfinite(mean) else ""
-        for label in range(1, self.num_classes):
+        first = 0 if self._load()[0][1].ndim == 2 else 1  # class 0 is background in scans alone
+        for label in range(first, self.num_classes):
             unselected = counts.compute_class(label, everything=True)
             compared = (unselected.ppv, unselected.npv, unselected.tpr)
             rows.append(self._row(engine, name, label, counts.compute_class(label), compared))

@@ -70,7 +70,8 @@ class TCSeg(Method):
         empty_structure: let the random dilation erase a region, as the published code does.
 
     Raises:
-        InputError: unknown preset, space or remedy, or thresholds out of order.
+        InputError: unknown preset, space or remedy, thresholds out of order, or a selector that looks at
+            other embeddings than those before the classifier.
     """
 
     views = ("weak",)
@@ -112,6 +113,11 @@ class TCSeg(Method):
         if not 0 <= tau_min < tau_max <= 1:
             raise InputError(
                 f"tau_min={tau_min}, tau_max={tau_max}", "out of order", "need 0 <= tau_min < tau_max <= 1"
+            )
+        if selector is not None and selector.features_from != "features":
+            remedy = "leave out its features_from"
+            raise InputError(
+                f"selector {type(selector).__name__}", "TCSeg shows no coarser embeddings", remedy
             )
         self.network = network
         self.teacher = Teacher(network, alpha=alpha)

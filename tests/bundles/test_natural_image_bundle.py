@@ -62,6 +62,7 @@ def test_training_leaves_a_complete_run(trained):
     assert (meta["patch_size"], meta["stride"], meta["orientation"]) == ([32, 32], None, None)
     assert [step["name"] for step in meta["preprocessing"]] == ["LoadCased", "ScaleIntensityRanged"]
     own = [row for row in rows_of(trained) if row["class"] == "all"]
+    assert {row["class"] for row in rows_of(trained)} == {"all", "0", "1", "2", "3"}
     assert [(row["step"], row["selector"]) for row in own] == [
         (step, selector) for step in ("2", "4") for selector in ("unimatch_v2", "confidence 0.95")
     ]

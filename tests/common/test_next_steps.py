@@ -54,3 +54,5 @@ def test_scoring_follows_training_and_prediction_follows_scoring(tmp_path):
     assert shlex.split(after_run(run)) == ["medssl", "evaluate", str(run.path)]
     (run.path / SCORES[0]).touch()
     assert shlex.split(after_run(run)) == ["medssl", "predict", str(run.path), "SCANS", "OUT"]
+    (run.path / "sums_best.npz").touch()
+    assert shlex.split(after_run(run)) == ["medssl", "predict", str(run.path), "IMAGES", "OUT"]

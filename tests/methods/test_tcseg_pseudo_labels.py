@@ -113,6 +113,13 @@ def test_without_feature_space_a_selector_is_shown_no_features(batch):
     assert selector.shown[1] is None
 
 
+def test_a_selector_of_coarser_embeddings_is_refused():
+    selector = Weighted()
+    selector.features_from = "context"
+    with pytest.raises(InputError, match="selector Weighted: TCSeg shows no coarser embeddings"):
+        trained("reference", selector=selector)
+
+
 def test_the_papers_rule_is_the_dual_axis_selector_where_student_and_teacher_agree(batch):
     """With equal outputs the pairs within a model, which the rule compares, are all pairs."""
     options = {"tau": 0.3, "tau_min": 0.4, "tau_max": 0.6}
