@@ -115,10 +115,8 @@ class TCSeg(Method):
                 f"tau_min={tau_min}, tau_max={tau_max}", "out of order", "need 0 <= tau_min < tau_max <= 1"
             )
         if selector is not None and selector.features_from != "features":
-            remedy = "leave out its features_from"
-            raise InputError(
-                f"selector {type(selector).__name__}", "TCSeg shows no coarser embeddings", remedy
-            )
+            fault, remedy = "TCSeg shows no coarser embeddings", "leave out its features_from"
+            raise InputError(f"selector {type(selector).__name__}", fault, remedy)
         self.network = network
         self.teacher = Teacher(network, alpha=alpha)
         self.rule = RULES[preset](
