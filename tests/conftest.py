@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medssl.common import errors
 from tests.places import ROOT, SHARED
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes of tests share the cores; before torch reads it
@@ -20,6 +21,13 @@ def pytest_collection_modifyitems(items):
             missing = [place for place in mark.args if not (SHARED / place).exists()]
             if missing:
                 item.add_marker(pytest.mark.skip(reason=f"needs ../shared/{missing[0]}"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_of_other_tests(monkeypatch):
+    """Neither runs that asked to be told of an early end, nor the terminal in which tests were started."""
+    monkeypatch.setattr(errors, "_before_early_end", [])
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture(autouse=True)

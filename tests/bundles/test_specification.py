@@ -82,7 +82,7 @@ def test_options_of_both_bundles_have_one_name():
     }
     assert set(images) - set(scans) == {
         *("max_intensity", "resize", "scale_range", "flip_probability", "rescale", "strong_view"),
-        *("threshold", "criterion", "head_multiplier", "weight_decay", "weights", "groups", "adamw"),
+        *("threshold", "criterion", "head_multiplier", "weight_decay", "weights", "groups", "adamw", "cache"),
     }
 
 

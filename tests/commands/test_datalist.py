@@ -110,7 +110,7 @@ def test_nothing_is_overwritten_unasked(own, capsys):
         (["--dataset", "la", "--data", ".", "--group-pattern", "x", "--out", "d.json"], "goes with --images"),
         (["--images", ".", "--exclude-withdrawn", "--out", "d.json"], "goes with --dataset"),
         (["--images", ".", "--label-map", "4:3", "--out", "d.json"], "no list of OLD=NEW"),
-        (["--images", ".", "--labeled", "many", "--out", "d.json"], "invalid"),
+        (["--images", ".", "--labeled", "many", "--out", "d.json"], "is no number"),
         (["--images", "nowhere", "--out", "d.json"], "no such folder"),
         (["--images", "."], "--out"),
     ],

@@ -8,13 +8,6 @@ from medssl.common import errors
 from medssl.common.errors import InputError, Interruption, end_early, signals_raise
 from tests.processes import ended, start
 
-
-@pytest.fixture(autouse=True)
-def _nobody_asked_before(monkeypatch):
-    """A run that another test began in this process asked to be told."""
-    monkeypatch.setattr(errors, "_before_early_end", [])
-
-
 WAIT = """
 from medssl.common.errors import install_exit_hook
 from tests.processes import hang

@@ -4,12 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from monai.transforms import CropForegroundd, NormalizeIntensityd, Orientationd, Spacingd
 
 from medssl.common.errors import InputError
 from medssl.data import CropToBoxd, LoadCased, Orientd, preprocessing
-from medssl.data.reading.loading import SCAN_SHAPE
 from medssl.data.reading.orientation import parse_orientation, scan_grid, storage_order
 from tests.data.storage import ORDERS, stored, stored_affine
 from tests.review.scans import AFFINES, affine, body
@@ -126,9 +124,3 @@ def test_no_orientation_keeps_every_scans_own(tmp_path):
 def test_what_is_no_orientation_is_refused(letters):
     with pytest.raises(InputError, match="not one letter each"):
         preprocessing([], letters)
-
-
-def test_the_grid_of_an_image_of_two_axes_is_refused_in_one_line():
-    image = MetaTensor(torch.zeros(1, 8, 6), meta={SCAN_SHAPE: (8, 6), "filename_or_obj": "street.png"})
-    with pytest.raises(InputError, match=r"^street\.png: has 2 axes"):
-        scan_grid(image)

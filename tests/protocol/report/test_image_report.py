@@ -41,7 +41,7 @@ def values(study, number, metric, checkpoint="last"):
 
 
 def test_the_table_prints_median_and_best_run_of_the_pooled_mean_iou_in_percent(study, report):
-    text = (report / "tables.md").read_text()
+    text = (report / "tables.md").read_text(encoding="utf-8")
     assert "| setting | mIoU (%) |" in text
     for number, setting in enumerate(SKILLS):
         miou = values(study, number, "miou")
@@ -56,7 +56,7 @@ def test_the_table_prints_median_and_best_run_of_the_pooled_mean_iou_in_percent(
 
 
 def test_published_rows_stand_beside_them(report):
-    text = (report / "tables.md").read_text()
+    text = (report / "tables.md").read_text(encoding="utf-8")
     accuracy = text[text.index("accuracy, published without saying") :]
     assert "published: UniMatch+AgScore (AgScore paper, Table 1" in accuracy
     assert "published: UniMatchV2 (RSS paper, Table 1" in accuracy
@@ -65,7 +65,7 @@ def test_published_rows_stand_beside_them(report):
 
 
 def test_the_page_says_how_numbers_of_images_come_about_and_draws_no_single_image(report):
-    page = (report / "index.html").read_text()
+    page = (report / "index.html").read_text(encoding="utf-8")
     assert "no mean over images" in page
     assert "nothing is tested over images" in page
     assert 'id="voc-labeled92-runs"' in page
