@@ -187,13 +187,18 @@ def refuse_unread(options: Iterable[str], files: Sequence[str | Path]) -> None:
         files: config files.
 
     Raises:
-        InputError: the first such option, with the nearest name.
+        InputError: the first such option, with the nearest name; or one (``a::b``) whose first part is a
+            plain value, in which nothing can be set.
     """
-    keys = {key.lstrip("+").split("::")[0] for file in files for key in map(str, read_config(file))}
-    known = keys - set(_SECTIONS)
+    config = {str(key).lstrip("+"): value for file in files for key, value in read_config(file).items()}
+    known = {key.split("::")[0] for key in config} - set(_SECTIONS)
     for option in options:
-        if option.split("::")[0] not in known:
+        name, *inner = option.split("::")
+        if name not in known:
             raise unknown_name("option", option, known)
+        if inner and not isinstance(config.get(name, {}), Mapping | list):
+            remedy = f"set it as a whole: --{name} '{{_target_: CLASS, ...}}'"
+            raise InputError(f"option {option}", f"{name} has no parts: it is {config[name]}", remedy)
 
 
 def training_files(

@@ -47,6 +47,10 @@ def test_options_are_read_in_every_spelling(empty):
             "train la tcseg --selector agscor",
             "selector 'agscor': no such name; did you mean 'agscore'?",
         ),
+        (
+            "train camvid fixmatch --criterion::_target_ medssl.losses.OhemCrossEntropy",
+            "option criterion::_target_: criterion has no parts: it is $losses.cross_entropy; set it",
+        ),
         ("train camvd fixmatch", "data set 'camvd': no such name; did you mean 'camvid'?"),
         ("train camvid tcseg", "method 'tcseg': no such name"),
         ("train camvid fixmatch --bundle tcseg", "data set 'camvid': no such name"),
