@@ -174,9 +174,10 @@ def _matrix(rows: pd.DataFrame, place: Place, metric: Metric) -> str:
             strong = ' class="best"' if low > 0 or high < 0 else ""
             value, least, most = (metric.text(end) for end in (difference, low, high))
             sign = "+" if difference > 0 else ""
+            chance = "\N{EN DASH}" if math.isnan(low) else f"{probability:.2f}"  # of too few runs
             cells.append(
                 f"<td><span{strong}>{sign}{value}</span><br><small>{least} to {most}<br>"
-                f"P {probability:.2f}, p {_p(p)}</small></td>"
+                f"P {chance}, p {_p(p)}</small></td>"
             )
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return table(["", *columns], lines, kind="matrix", sortable=False)

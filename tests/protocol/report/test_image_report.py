@@ -108,3 +108,12 @@ def test_scans_beside_images_are_one_line(study, tmp_path, capsys):
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert "report scans and images apart" in error[0]
+
+
+def test_no_run_is_said_to_win_another_where_there_are_too_few(study, report, tmp_path):
+    assert re.search(r"<br>P [01]\.\d\d, p", (report / "index.html").read_text(encoding="utf-8"))
+    folders = [str(study / f"{number}-{seed}") for number in (0, 1) for seed in (1, 2)]
+    assert main(["protocol", "report", *folders, "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "P \N{EN DASH}, p" in page
+    assert not re.search(r"<br>P [01]", page)
