@@ -39,18 +39,25 @@ class ImageNetwork(EncoderDecoder):
     Args:
         num_classes: classes ``K``, background included.
         in_channels: image channels.
-        mean: of each channel over the images that the weights were pretrained on; ImageNet's by default.
+        mean: of each channel over the images that the weights were pretrained on; None for ImageNet's, which
+            of other than three channels is its mean over the colours, in each.
         std: deviation of each channel, likewise.
     """
 
     spatial_axes = 2
 
     def __init__(
-        self, num_classes: int, in_channels: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        num_classes: int,
+        in_channels: int,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
             raise InputError(f"num_classes={num_classes}", "out of range", "give an integer of at least 2")
+        mean = _imagenets(IMAGENET_MEAN, in_channels) if mean is None else mean
+        std = _imagenets(IMAGENET_STD, in_channels) if std is None else std
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != in_channels:
                 fault = f"has {len(values)} numbers for in_channels={in_channels}"
@@ -58,6 +65,11 @@ class ImageNetwork(EncoderDecoder):
         if min(std) <= 0:
             raise InputError(f"std {list(std)}", "not above 0", "give the deviation of each channel")
         self.normalization = Normalization(mean, std)
+
+
+def _imagenets(colors: Sequence[float], in_channels: int) -> Sequence[float]:
+    """A number of each colour as one of each channel; channels that are no RGB have the mean of the three."""
+    return colors if in_channels == len(colors) else [sum(colors) / len(colors)] * in_channels
 
 
 def resized(x: Tensor, size: Sequence[int], *, align_corners: bool = True) -> Tensor:

@@ -10,8 +10,6 @@ from medssl.common.errors import InputError
 from medssl.networks.base import Output
 from medssl.networks.images.backbones import Config, build_backbone, named_config
 from medssl.networks.images.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     ImageNetwork,
     conv_unit,
     resized,
@@ -71,8 +69,8 @@ class DeepLabV3Plus(ImageNetwork):
         dilations: Sequence[int] = (6, 12, 18),
         channels: int = 256,
         low_level_channels: int = 48,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, mean, std)
         if output_stride not in (8, 16):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medssl.common.errors import InputError
 from medssl.networks.base import Output, check_patch_size
 from medssl.networks.images.backbones import Config, build_backbone, named_config
-from medssl.networks.images.base import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, resized, single_output
+from medssl.networks.images.base import ImageNetwork, resized, single_output
 
 LEVELS = 4
 # 518 pixels are what the hub's position embeddings are for; other sizes are interpolated.
@@ -76,8 +76,8 @@ class DPT(ImageNetwork):
         layers: Sequence[int] | None = None,
         features: int | None = None,
         out_channels: Sequence[int] | None = None,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, mean, std)
         config = named_config("size", size, DINOV2)

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from medssl.common.errors import InputError
 from medssl.networks.base import Output
 from medssl.networks.images.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     ImageNetwork,
     conv_unit,
     resized,
@@ -52,8 +50,8 @@ class FPN(ImageNetwork):
         widths: Sequence[int] = (16, 32, 64, 96),
         channels: int = 48,
         dilations: Sequence[int] = (2, 4, 6),
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, mean, std)
         if len(widths) != STAGES or min(widths) < 1:

@@ -10,8 +10,6 @@ from medssl.common.errors import InputError
 from medssl.networks.base import Output
 from medssl.networks.images.backbones import Config, build_backbone, named_config
 from medssl.networks.images.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     ImageNetwork,
     conv_unit,
     resized,
@@ -66,8 +64,8 @@ class SegFormer(ImageNetwork):
         *,
         weights: str | None = None,
         in_channels: int = 3,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, mean, std)
         config = named_config("size", size, MIT)

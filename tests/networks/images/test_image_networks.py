@@ -138,13 +138,19 @@ def test_the_backbone_is_named(name):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_other_channels_want_their_own_mean(name):
+def test_other_channels_have_the_mean_of_the_colours_or_their_own(name):
     network = tiny(name, in_channels=1, mean=[0.5], std=[0.2])
     assert network.eval()(images(channels=1)).logits[0].shape == (2, 3, *SIDES)
+    grey = tiny(name, in_channels=1).eval()
+    assert grey(images(channels=1)).logits[0].shape == (2, 3, *SIDES)
+    assert grey.normalization.mean.flatten().tolist() == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+    assert grey.normalization.std.flatten().tolist() == pytest.approx([(0.229 + 0.224 + 0.225) / 3])
+    four = tiny(name, in_channels=4).normalization
+    assert four.mean.shape == four.std.shape == (1, 4, 1, 1)
     with pytest.raises(
         InputError, match=r"mean .* has 3 numbers for in_channels=1; give one number a channel"
     ):
-        tiny(name, in_channels=1)
+        tiny(name, in_channels=1, mean=[0.1, 0.2, 0.3])
     with pytest.raises(InputError, match="not above 0"):
         tiny(name, std=(0, 1, 1))
     with pytest.raises(InputError, match="num_classes=1: out of range"):
