@@ -75,8 +75,8 @@ class Deployment:
             device: by default a GPU where there is one.
 
         Raises:
-            InputError: an axis that there is not, a temperature that is not above 0, what
-                :class:`~medssl.inference.Predictor` refuses.
+            InputError: an axis that there is not, a temperature that is not above 0, the dual axis of a
+                network with one decoder, what :class:`~medssl.inference.Predictor` refuses.
         """
         trained, axes = self.description, sorted(set(flip_axes))
         known = range(len(trained.patch_size))
@@ -87,6 +87,8 @@ class Deployment:
         if not temperature > 0:
             raise InputError(f"temperature {temperature}", "not above 0", "1 changes nothing")
         uncertainty = uncertainty or ("ensemble" if len(self.networks) > 1 else "entropy")
+        if uncertainty == "dual-axis":
+            self._check_decoders()
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         channels_last = trained.channels_last if channels_last is None else channels_last
         return Predictor(
@@ -104,6 +106,15 @@ class Deployment:
             channels_last=channels_last,
             device=device,
         )
+
+    def _check_decoders(self) -> None:
+        """Refuse networks with one decoder, by a patch of zeros, before any file is written."""
+        load = next(step for step in self.transform.transforms if isinstance(step, LoadCased))
+        patch = torch.zeros(1, load.in_channels or 1, *self.description.patch_size)
+        with torch.inference_mode():
+            if any(len(network.eval()(patch).logits) < 2 for network in self.networks):
+                fault, remedy = "the network has one decoder", "use entropy, or an ensemble"
+                raise InputError("uncertainty dual-axis", fault, remedy)
 
     def ready(
         self, *, device: torch.device | str, channels_last: bool, whole: bool = False

@@ -153,6 +153,13 @@ def test_options_of_scans_are_refused(run, images, tmp_path, capsys, option):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_dual_axis_of_one_decoder_is_refused_before_a_file_is_made(run, images, tmp_path, capsys):
+    command = ["predict", str(run), str(images), str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--uncertainty", "dual-axis"]) == 2
+    assert "the network has one decoder; use entropy, or an ensemble" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_without_images_and_a_scan_are_refused_in_a_line(run, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("nothing")
     assert main(["predict", str(run), str(tmp_path), str(tmp_path / "out"), "--device", "cpu"]) == 2
