@@ -215,7 +215,7 @@ def training_files(
             arguments in braces), which then is one of the settings; None for the method's.
 
     Raises:
-        InputError: one of them is neither.
+        InputError: one of them is neither; a selector for a method that takes none.
     """
     settings = {}
     if _is_datalist(dataset):
@@ -225,7 +225,18 @@ def training_files(
     if selector is not None and (selector.startswith(("{", "$", "@")) or selector.lower() == "null"):
         settings["selector"], selector = selector, None
     chosen = [("datasets", dataset), ("methods", method), ("networks", network), ("selectors", selector)]
-    return [bundle.config(TRAIN), *(bundle.overlay(kind, name) for kind, name in chosen if name)], settings
+    files = [bundle.config(TRAIN), *(bundle.overlay(kind, name) for kind, name in chosen if name)]
+    if selector is not None and not _takes_selector(files):
+        raise InputError(f"--selector {selector}", f"{method} believes no pseudo-labels", "leave it out")
+    return files, settings
+
+
+def _takes_selector(files: Sequence[Path]) -> bool:
+    """Whether the options of the method, as the last file sets them, name the selector."""
+    options = [
+        content["method_options"] for content in map(read_config, files) if "method_options" in content
+    ]
+    return not options or "@selector" in str(options[-1])
 
 
 def monai_command(files: Sequence[str | Path], settings: Mapping[str, Any]) -> str:

@@ -51,6 +51,8 @@ def test_options_are_read_in_every_spelling(empty):
             "train camvid fixmatch --criterion::_target_ medssl.losses.OhemCrossEntropy",
             "option criterion::_target_: criterion has no parts: it is $losses.cross_entropy; set it",
         ),
+        ("train camvid supervised --selector agscore", "supervised believes no pseudo-labels; leave it out"),
+        ("train la supervised --selector agscore", "supervised believes no pseudo-labels; leave it out"),
         ("train camvd fixmatch", "data set 'camvd': no such name; did you mean 'camvid'?"),
         ("train camvid tcseg", "method 'tcseg': no such name"),
         ("train camvid fixmatch --bundle tcseg", "data set 'camvid': no such name"),
