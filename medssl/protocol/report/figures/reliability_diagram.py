@@ -13,9 +13,9 @@ from medssl.reports.figure_style import GREY, Look, new_figure, plain
 def reliability_diagram(
     scored: Mapping[str, Sequence[Mapping[str, Any]]], shown: dict[str, Look]
 ) -> Figure | None:
-    """Accuracy against confidence in 15 bins, with the share of voxels in each below: one panel a setting.
+    """Accuracy against confidence in 15 bins, and below the share of voxels, or pixels: one panel a setting.
 
-    On the diagonal a confidence of 0.8 is right in 80% of the voxels; below it a model is over-confident.
+    On the diagonal a confidence of 0.8 is right in 80% of them; below it a model is over-confident.
     Runs of a setting are pooled by their counts. The last of the 16 stored bins holds a confidence of exactly
     1 and is drawn with the one before.
 
@@ -67,7 +67,7 @@ def reliability_diagram(
         lower.set_xlabel("confidence")
         if index % columns == 0:
             upper.set_ylabel("accuracy")
-            lower.set_ylabel("voxels")
+            lower.set_ylabel("share")
         else:
             upper.set_yticklabels([])
             lower.set_yticklabels([])
@@ -106,6 +106,6 @@ def _draw(source: FigureSource) -> Figure | None:
 RELIABILITY_DIAGRAM = ReportFigure(
     "reliability",
     "Reliability diagram of the last checkpoint, runs pooled: below the diagonal a model is "
-    "over-confident. Below, the share of voxels.",
+    "over-confident. Below, the share of all voxels, or pixels.",
     _draw,
 )
