@@ -13,7 +13,14 @@ from typing import Any, get_args
 import yaml
 from monai.bundle import ConfigParser
 
-from medssl.common.errors import InputError, Interruption, before_early_end, signal_of, unknown_name
+from medssl.common.errors import (
+    InputError,
+    Interruption,
+    before_early_end,
+    find_input_error,
+    signal_of,
+    unknown_name,
+)
 from medssl.common.files import atomic_path, write_text
 from medssl.common.next_steps import after_run, resume_command
 from medssl.common.provenance import git_commit, plain, versions
@@ -234,7 +241,7 @@ def _train(
             f"interrupted at step {step}; go on with: {resume_command()}", signal_number=signal_of(error)
         ) from error
     except Exception as error:
-        finish_run(run, status="failed", message=f"{type(error).__name__}: {error}")
+        finish_run(run, status="failed", message=_words(error))
         raise
     # A training that was complete before has nothing new to say about its cost.
     has_trained = trainer.state.iteration > first_step
@@ -251,7 +258,14 @@ def _record_early_end(run: RunFolder, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         finish_run(run, status="interrupted", message="before training")
     else:
-        finish_run(run, status="failed", message=f"{type(error).__name__}: {error}")
+        finish_run(run, status="failed", message=_words(error))
+
+
+def _words(error: BaseException) -> str:
+    """What ``run.json`` says of an error: the bad input behind it, where there is one, else its own words."""
+    input_error = find_input_error(error)
+    cause = error if input_error is None else input_error
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _remove_scores(folder: Path) -> None:

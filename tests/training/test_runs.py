@@ -287,6 +287,13 @@ def test_training_ends_finished(tmp_path):
     assert (tmp_path / "last.pt").exists()
 
 
+def _wrapped(error):
+    """An error as a config parser raises it again."""
+    outer = RuntimeError("Failed to instantiate component")
+    outer.__cause__ = error
+    return outer
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
@@ -296,8 +303,13 @@ def test_training_ends_finished(tmp_path):
             "failed",
             "NonFiniteLossError: non-finite loss at step 5: loss=nan",
         ),
+        (
+            _wrapped(InputError("a.png", "is empty", "copy it again")),
+            "failed",
+            "InputError: a.png: is empty; copy it again",
+        ),
     ],
-    ids=["interrupted", "failed"],
+    ids=["interrupted", "failed", "bad input"],
 )
 def test_training_that_breaks_off_says_so_and_can_be_resumed(tmp_path, error, status, message):
     run = start_run(tmp_path, **RUN)
