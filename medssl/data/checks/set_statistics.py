@@ -55,7 +55,7 @@ def _one(cases: Sequence[CheckedCase], class_names: Sequence[str] | None) -> dic
     labels = [scan.class_sizes for scan in scans if scan.class_sizes is not None]
     result["labels"] = len(labels)
     # Of many sets of images class 0 is a class like others, such as road.
-    hidden = {0} if axes == 3 or class_name(0, class_names) in ("background", "class 0") else set()
+    hidden = {0} if axes == 3 or class_name(0, class_names) == "background" else set()
     shown = sorted({number for sizes in labels for number in sizes} - hidden)
     result[f"class_{SIZE_UNITS[axes]}"] = {
         str(number): {

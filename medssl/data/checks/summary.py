@@ -110,13 +110,16 @@ def _wrapped(cells: Sequence[str], columns: Sequence[int]) -> Iterator[str]:
 
 def _statistics(statistics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A table of the images and one of the classes of every list, each with an empty line behind it."""
-    rows: list[tuple[str, ...]] = [
-        ("list", "cases", "spacing (mm)", "size (voxels)", "mean intensity", "intensities")
-    ]
+    volumes = any("spacing_mm" in facts for facts in statistics.values())
+    # A 2D image says nothing of a spacing.
+    measures = (
+        {"spacing_mm": "spacing (mm)", "size": "size (voxels)"} if volumes else {"size": "size (pixels)"}
+    )
+    rows: list[tuple[str, ...]] = [("list", "cases", *measures.values(), "mean intensity", "intensities")]
     for name, facts in statistics.items():
         unread = f" ({facts['unreadable']} unreadable)" if facts["unreadable"] else ""
         cells = [name, f"{facts['cases']}{unread}"]
-        for key in ("spacing_mm", "size"):
+        for key in measures:
             cells.append(" x ".join(_range(axis) for axis in facts.get(key, [])))
         intensity = facts.get("intensity")
         cells.append(_range(intensity["mean"]) if intensity else "")

@@ -58,6 +58,8 @@ def test_a_sound_folder_has_no_finding_and_true_statistics(street, capsys):
     printed = capsys.readouterr().out
     assert "10 cases: 0 errors, 0 warnings" in printed
     assert "size (pixels)" in printed
+    assert "mm" not in printed
+    assert "voxels" not in printed
     assert (report / "contact_sheet.png").is_file()
     facts = json.loads((report / "check.json").read_text())["statistics"]["all"]
     assert [spread["median"] for spread in facts["size"]] == list(SIZE)
@@ -102,6 +104,14 @@ def test_masks_with_a_palette_and_void_pass(street, capsys):
     assert "10 cases: 0 errors, 0 warnings" in printed
     assert "255 not labelled" in printed
     assert "0 road" in printed  # a class like others, as it is not called background
+
+
+def test_without_names_class_0_is_a_class_like_others(street, capsys):
+    (street / "dataset.json").unlink()
+    list_street(street)
+    capsys.readouterr()
+    assert main(["check", str(street / "d.json")]) == 0
+    assert "0 class 0" in capsys.readouterr().out
 
 
 def test_masks_in_colours_say_what_to_do(street):
