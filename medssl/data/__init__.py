@@ -13,7 +13,7 @@ from medssl.data.batches.loader import (
 )
 from medssl.data.batches.sampling import TwoStreamBatchSampler
 from medssl.data.batches.strong_volumes import strong_volume_view
-from medssl.data.checks.labels import validate_labels
+from medssl.data.checks.labels import check_first_case, validate_labels
 from medssl.data.checks.lists import validate_datalist
 from medssl.data.lists.contents import contents_sha256
 from medssl.data.lists.datalist import Datalist, build_datalist
@@ -48,6 +48,7 @@ __all__ = [
     "build_datalist",
     "build_own_datalist",
     "case_name",
+    "check_first_case",
     "check_views",
     "collate_two_stream",
     "contents_sha256",

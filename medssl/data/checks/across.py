@@ -69,7 +69,7 @@ def _channels(opened: Sequence[tuple[CheckedCase, Scan]]) -> Iterator[Finding]:
         expected = max(counts, key=lambda channels: (counts[channels], -channels))
         for case, scan in opened:
             if scan.channels != expected:
-                fault = channel_fault(scan.file, scan.channels, expected)
+                fault = channel_fault(scan.file, scan.channels, expected, axes=len(scan.size))
                 yield _named(fault, case)
 
 

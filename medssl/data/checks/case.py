@@ -134,7 +134,7 @@ def check_case(entry: Entry, *, loader: LoadCased, roi: Sequence[int] | None) ->
         label = _read(loader, entry.files("label"), "label", findings)
     sound = False
     if image is not None:
-        faults = list(image_faults(image, channels=loader.in_channels))
+        faults = list(image_faults(image, channels=loader.in_channels, max_intensity=loader.max_intensity))
         findings += [*faults, *geometry_warnings(image), *size_warnings(image, roi)]
         sound = not any(finding.code in ("not-finite", "constant") for finding in faults)
     if label is not None:

@@ -43,6 +43,7 @@ CODES: MappingProxyType[str, tuple[Severity, str]] = MappingProxyType(
         "affine": ("error", "the affine or spacing cannot be inverted, or is not finite"),
         "not-finite": ("error", "an image holds NaN or infinity"),
         "constant": ("error", "all voxels of an image have one value"),
+        "too-bright": ("error", "an image holds values above the training's max_intensity"),
         "channels": ("error", "an image has another number of channels than expected"),
         "label-channels": ("error", "a label has several channels"),
         "label-values": ("error", "a label holds values that are not whole numbers"),

@@ -1,6 +1,6 @@
 """Classes of whole lists of labels: what is wrong with them before a training starts on them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medssl.common.constants import IGNORE
@@ -44,6 +44,23 @@ def validate_labels(
     )
     for item in validation:
         loader.load_label(list(files_of(item, "label")))
+
+
+def check_first_case(items: Sequence[Mapping[str, Any]], load: Callable[[Mapping[str, Any]], Any]) -> None:
+    """Load the first case as a training will.
+
+    So an option that fits no case, such as another number of channels, is refused before a run's folder is
+    made; a fault of a later case is refused when that one is loaded.
+
+    Args:
+        items: of the training.
+        load: :class:`medssl.data.LoadCased` of the training.
+
+    Raises:
+        InputError: what ``load`` refuses.
+    """
+    if items:
+        load(items[0])
 
 
 def class_findings(

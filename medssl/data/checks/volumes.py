@@ -53,11 +53,19 @@ def affine_faults(where: str, affine: NDArray[np.floating]) -> Iterator[Finding]
         )
 
 
-def image_faults(image: MetaTensor, *, channels: int | None = None) -> Iterator[Finding]:
-    """Faults of intensities, and of the number of channels where one is expected."""
+def image_faults(
+    image: MetaTensor, *, channels: int | None = None, max_intensity: float | None = None
+) -> Iterator[Finding]:
+    """Faults of intensities, and of the number of channels where one is expected.
+
+    Args:
+        image: as it is stored.
+        channels: how many it should have; None for any number.
+        max_intensity: stored value of white, which no value exceeds; None where there is none.
+    """
     where, values = str(image.meta["filename_or_obj"]), image.as_tensor()
     if channels is not None and len(values) != channels:
-        yield channel_fault(where, len(values), channels)
+        yield channel_fault(where, len(values), channels, axes=values.ndim - 1)
     # The sum is finite where all are; only a large scan overflows it, and is then looked at again.
     if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
         nan, infinite = int(values.isnan().sum()), int(values.isinf().sum())
@@ -77,15 +85,28 @@ def image_faults(image: MetaTensor, *, channels: int | None = None) -> Iterator[
                 f"holds {float(low):g} in every voxel",
                 "export the scan again, or leave it out",
             )
+        elif max_intensity is not None and high > max_intensity:
+            yield Finding(
+                "too-bright",
+                where,
+                f"holds values up to {float(high):g}, and white is {max_intensity:g}",
+                f"save it with values up to {max_intensity:g}, or train with another max_intensity "
+                "(65535 for 16 bits)",
+            )
 
 
-def channel_fault(where: str, channels: int, expected: int) -> Finding:
-    """An image with other channels than the rest, such as a film among single volumes."""
+def channel_fault(where: str, channels: int, expected: int, *, axes: int) -> Finding:
+    """An image with other channels than the rest: a film among single volumes, grey among colours."""
+    remedy = "separate the frames, or keep the same channels in every image"
+    if axes == 2:
+        kind = {1: "grey", 3: "RGB"}.get(expected)
+        remedy = f"save it as {kind}" if kind else "keep the same channels in every image"
+        remedy += f", or train with in_channels {channels} if all images are so"
     return Finding(
         "channels",
         where,
         f"has {channels} channel{'s' * (channels > 1)}, expected {expected}",
-        "separate the frames, or keep the same channels in every image",
+        remedy,
     )
 
 

@@ -48,6 +48,8 @@ class LoadCased(MapTransform):  # type: ignore[misc]
             ids that it does not name stay as they are. None changes nothing.
         in_channels: channels that every image must have; None for any number.
         num_classes: class ids must be below this (or 255: voxels that nobody labelled); None for any id.
+        max_intensity: stored value of white, such as 255: an image with a larger one is refused, since it
+            is of more bits than those that it would be scaled with; None for any value.
 
     Raises:
         InputError: ``label_map`` is no map of class ids.
@@ -62,12 +64,14 @@ class LoadCased(MapTransform):  # type: ignore[misc]
         label_map: Mapping[Any, Any] | None = None,
         in_channels: int | None = None,
         num_classes: int | None = None,
+        max_intensity: float | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.h5_spacing = h5_spacing
         self.label_map: LabelMap = parse_label_map(label_map)
         self.in_channels = in_channels
         self.num_classes = num_classes
+        self.max_intensity = max_intensity
         with warnings.catch_warnings():
             # It makes all its readers, and one of them warns where a GPU's decoder is missing.
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
@@ -79,9 +83,9 @@ class LoadCased(MapTransform):  # type: ignore[misc]
 
         Raises:
             InputError: a file is missing, damaged, of an unknown format or no volume; an image holds NaN,
-                infinity or one value only, or has other than ``in_channels`` channels; a label holds other
-                than class ids below ``num_classes``, or differs from its image in shape or position. The
-                words are those of ``medssl check``.
+                infinity, one value only or one above ``max_intensity``, or has other than ``in_channels``
+                channels; a label holds other than class ids below ``num_classes``, or differs from its image
+                in shape or position. The words are those of ``medssl check``.
         """
         item = dict(data)
         for key in self.key_iterator(item):
@@ -98,7 +102,7 @@ class LoadCased(MapTransform):  # type: ignore[misc]
     def load_image(self, paths: Sequence[Path]) -> MetaTensor:
         """One image, float32 ``(C, *S)``."""
         image = self.volume(paths, "image")
-        refuse(image_faults(image, channels=self.in_channels))
+        refuse(image_faults(image, channels=self.in_channels, max_intensity=self.max_intensity))
         return image
 
     def load_label(self, paths: Sequence[Path]) -> MetaTensor:

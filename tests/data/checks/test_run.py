@@ -338,6 +338,7 @@ def test_every_code_is_found_by_these_tests(checked):
         "permission",
         "unlabeled-keys",
         "withdrawn",
+        "too-bright",
         "class-absent",
         "class-untrained",
         "label-0-255",
