@@ -113,7 +113,10 @@ def test_commands_of_the_readme_and_the_guides_run_in_their_order(tmp_path, caps
     ]
     ran = [c for c in guides if "--dataset " not in c and "la8.json" not in c]
     assert len(ran) >= 6
+    trained_with = (tmp_path / "d.json").read_bytes()
     for command in ran:
+        # Guides show other ways to make the list, which runs that are there were not trained with.
+        (tmp_path / "d.json").write_bytes(trained_with)
         arguments = place(command, tmp_path)
         for word, name in (("predict", "REVIEW"), ("datalist --", "d.json"), ("report", "COMPARISON")):
             if word in command:
