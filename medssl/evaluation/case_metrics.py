@@ -93,7 +93,7 @@ class CaseMetrics(Scoring):
         if self.reliability_margin is not None:
             box = foreground_box(predicted, reference, self.reliability_margin / spacing)
         metrics = ReliabilityMetrics(self.num_classes)
-        metrics.update(probs[(slice(None), *box)].float(), reference[box].astype(np.int64))
+        metrics.update(probs[(slice(None), *box)][None].float(), reference[box][None].astype(np.int64))
         return metrics
 
     def completed(self, engine: Engine) -> None:

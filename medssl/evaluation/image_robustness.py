@@ -82,7 +82,7 @@ def measure_natural_cell(
             image = corrupt_natural_image(
                 image, name, severity, case=str(item["case"]), depth=depth, seed=seed
             )
-        pooled.update(predict(image[None])[0].cpu(), labels.long())
+        pooled.update(predict(image[None]).cpu(), labels[None].long())
     values = pooled.compute()
     return {name: values[name] for name in NATURAL_MEASURES}
 
@@ -127,7 +127,8 @@ def measure_image_cell(
             raise _other_size(item["label"], labels.shape, prediction.labels.shape)
         if prediction.probabilities is None:
             raise ValueError("predictor must be made with keep_probabilities=True")
-        pooled.update(torch.from_numpy(prediction.probabilities.astype(np.float32)), labels.long())
+        probs = torch.from_numpy(prediction.probabilities.astype(np.float32))
+        pooled.update(probs[None], labels[None].long())
     values = pooled.compute()
     return {name: values[name] for name in NATURAL_MEASURES}
 

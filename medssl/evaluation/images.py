@@ -78,7 +78,7 @@ class ImageMetrics(Scoring):
         reference = item["reference"].as_tensor()[0].numpy().astype(np.int64)
         _check_reference(item["reference"], predicted.shape)
         metrics = ReliabilityMetrics(self.num_classes)
-        metrics.update(item["pred"].float(), reference)
+        metrics.update(item["pred"][None].float(), reference[None])
         self._sums.append(ImageSums.of(str(item["case"]), metrics))
         reliability = metrics.compute()
         rows = []
@@ -102,8 +102,7 @@ class ImageMetrics(Scoring):
 
     def more(self) -> dict[str, Any]:
         """The IoU of every class."""
-        names = dict(enumerate(self.pooled.iou.per_class()))
-        return {"class_iou": list(numbers({str(k): value for k, value in names.items()}).values())}
+        return {"class_iou": list(numbers(dict(enumerate(self.pooled.iou.per_class()))).values())}
 
     @property
     def conventions(self) -> dict[str, Any]:

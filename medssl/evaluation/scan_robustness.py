@@ -88,7 +88,7 @@ def measure_cell(
         if prediction.probabilities is None:
             raise ValueError("predictor must be made with keep_probabilities=True")
         probs = torch.from_numpy(prediction.probabilities[(slice(None), *box)].astype(np.float32))
-        pooled.update(probs, truth[box].astype(np.int64))
+        pooled.update(probs[None], truth[box][None].astype(np.int64))
     values = pooled.compute()
     return {"dice": sum(scores) / len(scores), **{k: values[k] for k in MEASURES[1:]}}
 

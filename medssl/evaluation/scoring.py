@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ignite.engine import Engine, Events
 
@@ -16,6 +16,7 @@ from medssl.metrics import ReliabilityMetrics, ScoredClass
 from medssl.metrics.table import Metric
 
 Row = dict[str, str | int | float]
+Key = TypeVar("Key")
 
 
 class Scoring(ABC):
@@ -130,6 +131,6 @@ def measured(metrics: Sequence[Metric], scored: ScoredClass) -> dict[str, float]
     return {metric.name: round(metric.measure(scored), 6) for metric in metrics if metric.measure}
 
 
-def numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+def numbers(values: Mapping[Key, float]) -> dict[Key, float | None]:
     """For JSON, which has no NaN."""
     return {name: None if math.isnan(value) else round(value, 6) for name, value in values.items()}

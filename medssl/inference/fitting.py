@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.networks import Fitting, Output
-
-_LINEAR = {2: "bilinear", 3: "trilinear"}
+from medssl.reliability.grids import LINEAR
 
 
 class Fitted(nn.Module):
@@ -62,4 +61,4 @@ class Fitted(nn.Module):
     @staticmethod
     def _resized(values: Tensor, size: Sequence[int]) -> Tensor:
         with torch.autocast(values.device.type, enabled=False):
-            return F.interpolate(values, list(size), mode=_LINEAR[len(size)], align_corners=True)
+            return F.interpolate(values, list(size), mode=LINEAR[len(size)], align_corners=True)

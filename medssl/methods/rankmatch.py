@@ -21,8 +21,8 @@ from medssl.methods.unimatch import UniMatch
 from medssl.networks import Network, Output
 from medssl.reliability import Selector
 from medssl.reliability.agents import mutually_distant
+from medssl.reliability.grids import LINEAR
 
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 

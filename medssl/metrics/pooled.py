@@ -77,7 +77,8 @@ def images_of(probs: ArrayLike, labels: ArrayLike) -> Iterator[tuple[Tensor, Ten
 
     Args:
         probs: ``(B, K, *S)``, or ``(K, *S)`` for one image.
-        labels: ``(B, *S)``, or ``(*S)``. Where both readings fit, the batch counts.
+        labels: ``(B, *S)``, or ``(*S)``. Where both readings fit, the batch counts: whoever has one image of
+            any size hands it over as a batch.
 
     Raises:
         ValueError: shapes that do not belong together.

@@ -9,6 +9,7 @@ from torch import Tensor
 from medssl.reliability.measures import full_precision
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""torch's name of linear interpolation, by the number of spatial axes."""
 
 
 def on_grid(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -137,3 +137,17 @@ def test_an_image_that_nobody_labelled_counts_nowhere(tmp_path):
     without = scored(tmp_path / "cases_last.csv", made)[0].pooled.compute()
     for name in ("miou", "ece", "p_acc_cer", "p_unc_inacc", "rss", "brier"):
         assert with_empty[name] == pytest.approx(without[name], abs=1e-12)
+
+
+def test_an_image_as_high_as_there_are_classes_is_one_image(tmp_path):
+    """Its probabilities could be taken for a batch of lines; on its side it could not."""
+    random = torch.Generator().manual_seed(1)
+    probs = torch.randn(CLASSES, CLASSES, 6, generator=random).softmax(0)
+    labels = torch.randint(0, CLASSES, (CLASSES, 6), generator=random)
+    pooled = []
+    for name, turned in (("high", probs), ("wide", probs.transpose(1, 2))):
+        truth = labels if name == "high" else labels.T
+        reference = MetaTensor(truth[None].to(torch.uint8), meta={"filename_or_obj": "label.png"})
+        scoring, _ = scored(tmp_path / f"cases_{name}.csv", [({"case": "a", "reference": reference}, turned)])
+        pooled.append(scoring.pooled.compute())
+    assert pooled[0] == pytest.approx(pooled[1], abs=1e-9)

@@ -12,6 +12,7 @@ import torch
 import yaml
 from medpy.metric import binary
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from scipy.spatial.transform import Rotation
 from torch import nn
 
@@ -282,3 +283,24 @@ def test_refuses_a_folder_without_checkpoints_another_architecture_and_no_cases(
     with pytest.raises(InputError, match="no case"):
         evaluate_run(evaluator([], 2), run_dir=tmp_path, num_classes=2)
     assert not list(tmp_path.glob("*.csv"))
+
+
+def test_a_region_as_thick_as_there_are_classes_is_one_region(tmp_path):
+    """Its probabilities could be taken for a batch of slices; turned round they could not."""
+    random = torch.Generator().manual_seed(2)
+    probs = torch.randn(2, 2, 5, 6, generator=random).softmax(0)
+    truth = torch.randint(0, 2, (2, 5, 6), generator=random)
+    scores = []
+    for order in ((0, 1, 2), (1, 0, 2)):
+        label_map, reference = (x.permute(order)[None].to(torch.uint8) for x in (probs.argmax(0), truth))
+        meta = {"filename_or_obj": "case.nii.gz", "original_affine": np.eye(4)}
+        item = {
+            "case": "a",
+            "pred": probs.permute(0, *(axis + 1 for axis in order)),
+            "label_map": label_map,
+            "reference": MetaTensor(reference, affine=torch.eye(4), meta=meta),
+            "image": MetaTensor(reference.float(), affine=torch.eye(4), meta=meta),
+        }
+        rows, _ = CaseMetrics(tmp_path / "cases_last.csv", num_classes=2).score(item)
+        scores.append([rows[0][metric.name] for metric in CASE_METRICS])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
