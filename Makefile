@@ -22,7 +22,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: setup
-	$(BIN)/python -m pytest -m "not slow and not bundle"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not bundle"
 
 lint: setup
 	$(BIN)/ruff check .
