@@ -24,7 +24,11 @@ def add_check(commands: Any) -> None:
         "--roi", type=int, nargs="+", metavar="N", help="patch in voxels; smaller volumes are warned of"
     )
     parser.add_argument(
-        "--classes", type=int, metavar="K", help="number of classes with background (default: the datalist's)"
+        "--classes",
+        "--num_classes",
+        type=int,
+        metavar="K",
+        help="number of classes with background (default: the datalist's)",
     )
     parser.add_argument(
         "--allow-absent-classes",

@@ -45,6 +45,7 @@ class ImageMetrics(Scoring):
         num_classes: classes ``K``.
         subset: which images the evaluator is over, for the record.
         temperature: of the probabilities, likewise.
+        class_names: of class 0, 1 and so on, for the summary; None where they have no names.
     """
 
     def __init__(
@@ -54,8 +55,12 @@ class ImageMetrics(Scoring):
         num_classes: int,
         subset: Literal["test", "validation"] = "test",
         temperature: float = 1.0,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(path, num_classes=num_classes, subset=subset, temperature=temperature)
+        self._titles = [f"class {label}" for label in range(num_classes)]
+        if class_names and len(class_names) == num_classes:
+            self._titles = list(class_names)
         self._sums: list[ImageSums] = []
 
     @property
@@ -122,8 +127,9 @@ class ImageMetrics(Scoring):
             metric = find_metric(name)
             lines.append(f"  {metric.heading(PIXEL):<16}{metric.text(pooled[name]):>9}")
         jaccard = find_metric("miou")
-        for label, value in enumerate(self.pooled.iou.per_class()):
-            lines.append(f"  {f'IoU of class {label}':<16}{jaccard.text(value):>9}")
+        width = max(16, *(len(f"IoU of {title}") + 1 for title in self._titles))
+        for title, value in zip(self._titles, self.pooled.iou.per_class(), strict=True):
+            lines.append(f"  {f'IoU of {title}':<{width}}{jaccard.text(value):>9}")
         return "\n".join(lines)
 
 
@@ -134,6 +140,7 @@ def evaluate_images(
     num_classes: int,
     checkpoints: Sequence[Literal["best", "last"]] = ("best", "last"),
     subset: Literal["test", "validation"] = "test",
+    class_names: Sequence[str] | None = None,
     split_sha256: str | None = None,
     channels_last: bool = True,
     allow: Collection[str] = (),
@@ -148,6 +155,7 @@ def evaluate_images(
         num_classes: classes ``K``.
         checkpoints: which of the two.
         subset: which images the evaluator is over; in the names of the files and in ``policy``.
+        class_names: of class 0, 1 and so on, for what is printed.
         split_sha256: hash of the case lists, which stands with the scores.
         channels_last: memory layout of the weights.
         allow: see :func:`~medssl.inference.load_deployment`.
@@ -161,7 +169,7 @@ def evaluate_images(
     """
     scorings = score_checkpoints(
         evaluator,
-        partial(ImageMetrics, num_classes=num_classes),
+        partial(ImageMetrics, num_classes=num_classes, class_names=class_names),
         run_dir=run_dir,
         checkpoints=checkpoints,
         subset=subset,

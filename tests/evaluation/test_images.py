@@ -122,6 +122,15 @@ def test_the_short_table_prints_pooled_numbers(run):
     assert "IoU of class 3" in scoring.summary()
 
 
+def test_the_summary_names_the_classes(tmp_path):
+    names = ["road", "pavement", "a class of a long name", "tree"]
+    summary = scored(tmp_path / "cases_best.csv", items(1), class_names=names)[0].summary()
+    assert [line.split("  ")[1].strip() for line in summary.splitlines()[-4:]] == [
+        f"IoU of {x}" for x in names
+    ]
+    assert "class 3" not in summary
+
+
 def test_a_reference_of_another_size_is_one_line(tmp_path):
     (loaded, probs), *_ = items(1)
     with pytest.raises(InputError, match=r"label 0.png: is 8 x 11 pixels, its image 8 x 9"):

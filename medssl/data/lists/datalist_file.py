@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.common.errors import InputError
-from medssl.data.lists.datalist import LISTS, Datalist, build_datalist, with_split_hash
+from medssl.data.lists.datalist import DATASETS, LISTS, Datalist, build_datalist, with_split_hash
 from medssl.data.lists.layout import case_name
 from medssl.data.reading.formats import strip_suffix
 from medssl.data.reading.label_map import parse_label_map
@@ -115,6 +115,10 @@ def training_datalist(
     if datalist_file is None:
         if dataset_dir is None:
             raise InputError("dataset_dir", "is not given", "name the data folder, or a datalist_file")
+        if dataset not in DATASETS:
+            fault = "has no list of cases of its own"
+            remedy = "split it once with `medssl datalist` and give the file as --datalist_file"
+            raise InputError(f"data set {dataset!r}", fault, remedy)
         return build_datalist(
             dataset_dir,
             dataset=dataset,
@@ -160,6 +164,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
     except FileNotFoundError as error:
         raise InputError(path, "no such file", "write one with `medssl datalist`") from error
+    except IsADirectoryError as error:
+        remedy = "name the datalist (JSON) that `medssl datalist` writes for it"
+        raise InputError(path, "is a folder and no datalist", remedy) from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError(path, f"is not valid JSON: {error.msg} at {where}", "repair that line") from error

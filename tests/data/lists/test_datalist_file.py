@@ -115,6 +115,13 @@ def test_files_of_one_name_get_distinct_cases(tmp_path):
     assert cases == ["a_001_t1", "a_002_t1", "b_001_t1", "b_002_t1"]
 
 
+def test_a_set_without_a_list_of_its_own_asks_for_a_datalist(tmp_path):
+    with pytest.raises(
+        InputError, match=r"'hippocampus': has no list of cases .* give the file as --datalist_file"
+    ):
+        training_datalist(None, tmp_path, dataset="hippocampus", labeled=4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -140,7 +147,7 @@ def test_bad_datalist_is_refused_in_one_line(tmp_path, content, message):
 def test_unreadable_datalist_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_datalist(tmp_path / "none.json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder and no datalist"):
         load_datalist(tmp_path)
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
