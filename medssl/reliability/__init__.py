@@ -1,6 +1,7 @@
 """The reliability engine: which pseudo-labels may be believed, in 2D and 3D, for any number of classes."""
 
 from medssl.reliability.agents import AgentScore
+from medssl.reliability.conformal import ConformalCalibrator
 from medssl.reliability.measures import confidence, disagreement, entropy, mean_view
 from medssl.reliability.mixture import TwoGaussians
 from medssl.reliability.perturbation import perturbation_region
@@ -19,6 +20,7 @@ __all__ = [
     "AgentScore",
     "AgentScoreSelector",
     "ConfidenceThreshold",
+    "ConformalCalibrator",
     "DualAxis",
     "DualAxisReliability",
     "Selection",
