@@ -4,24 +4,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medssl.common.constants import IGNORE
 from medssl.common.errors import InputError, unknown_name
 from medssl.reliability.conformal.quantiles import conformal_quantile, row_quantiles
 from medssl.reliability.conformal.regions import REGIONS, annulus_regions, cluster_regions
+from medssl.reliability.conformal.scores import (
+    ABSENT,
+    ArrayLike,
+    image_scores,
+    labeled_image,
+    nearest,
+    nonconformity,
+)
 from medssl.reliability.conformal.sets import labels_of_sets
-from medssl.reliability.grids import on_grid
 from medssl.reliability.measures import full_precision
 
 Pooling = Literal["pixel", "image", "kmeans", "genann"]
-ArrayLike = Tensor | NDArray[Any]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
-
-_ABSENT = torch.inf
-"""Score of a place that nobody labelled, or whose label is another class's."""
 
 
 class ConformalCalibrator(nn.Module):
@@ -188,14 +188,20 @@ class ConformalCalibrator(nn.Module):
         images: Iterable[tuple[Any, Any]] = pairs if labels is None else zip(pairs, labels, strict=True)
         scores, classes, num_classes = [], [], 0
         for number, (image_probs, image_labels) in enumerate(images):
-            probs, truth = self._checked(image_probs, image_labels, number)
+            probs, truth = labeled_image(image_probs, image_labels, number)
+            if self.pooling != "image" and truth.ndim != len(self.grid):
+                raise InputError(
+                    f"grid={self.grid}",
+                    f"has {len(self.grid)} axes, the images have {truth.ndim}",
+                    "give a grid of as many axes, or pooling='image', which needs none",
+                )
             if number and len(probs) != num_classes:
                 raise ValueError(f"image {number} has {len(probs)} classes, those before it {num_classes}")
             num_classes = len(probs)
-            of_image, ids = self._scores(probs, truth)
+            of_image, ids = image_scores(probs, truth, None if self.pooling == "image" else self.grid)
             scores.append(of_image)
             classes.append(ids)
-        if not any(bool((of_image < _ABSENT).any()) for of_image in scores):
+        if not any(bool((of_image < ABSENT).any()) for of_image in scores):
             raise InputError(
                 "calibration", f"no labelled pixel in {len(scores)} images", "give images with labels"
             )
@@ -204,44 +210,10 @@ class ConformalCalibrator(nn.Module):
         self.num_classes.fill_(num_classes)
         return self
 
-    def _checked(self, probs: ArrayLike, labels: ArrayLike, number: int) -> tuple[Tensor, Tensor]:
-        """One image's probabilities and labels, of the same number of axes, on the CPU."""
-        p, y = full_precision(torch.as_tensor(probs).detach().cpu()), torch.as_tensor(labels).detach().cpu()
-        if p.ndim < 2 or y.ndim != p.ndim - 1 or not y.numel():
-            raise ValueError(
-                f"image {number}: probs (K, *S) and labels (*T) must belong together, "
-                f"got {tuple(p.shape)} and {tuple(y.shape)}"
-            )
-        if not p.isfinite().all() or p.min() < 0 or p.max() > 1 + 1e-3:
-            raise ValueError(f"image {number}: probs must be in [0, 1]")
-        y = y.long()
-        known = y[y != IGNORE]
-        if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < len(p):
-            raise ValueError(f"image {number}: labels must be 0 to {len(p) - 1}, or {IGNORE} where ignored")
-        if self.pooling != "image" and y.ndim != len(self.grid):
-            raise InputError(
-                f"grid={self.grid}",
-                f"has {len(self.grid)} axes, the images have {y.ndim}",
-                "give a grid of as many axes, or pooling='image', which needs none",
-            )
-        return p, y
-
-    def _scores(self, probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and class ids ``(L,)`` of one image, of the grid's places or of all labelled pixels."""
-        if self.pooling != "image":
-            labels = _nearest(labels.unsqueeze(0), self.grid)[0].long()
-        probs = on_grid(probs.unsqueeze(0), labels.shape)[0].flatten(1)
-        labels = labels.flatten()
-        known = labels != IGNORE
-        if self.pooling == "image":
-            probs, labels, known = probs[:, known], labels[known], known[known]
-        of_class = probs.gather(0, labels.where(known, 0).unsqueeze(0))[0]
-        return _score(of_class).float().where(known, _ABSENT), labels.to(torch.uint8)
-
     def _take_quantiles(self, scores: list[Tensor], classes: list[Tensor], num_classes: int) -> None:
         groups: tuple[int | None, ...] = tuple(range(num_classes)) if self.per_class else (None,)
         everything = torch.cat(scores)
-        present = everything < _ABSENT
+        present = everything < ABSENT
         pooled = self._quantile(everything[present])
         rows = []
         for group in groups:
@@ -250,7 +222,7 @@ class ConformalCalibrator(nn.Module):
             else:
                 of_class = everything[present & (torch.cat(classes) == group)]
                 whole = pooled if len(of_class) < self.min_scores else self._quantile(of_class)
-                own = [s.where(ids == group, _ABSENT) for s, ids in zip(scores, classes, strict=True)]
+                own = [s.where(ids == group, ABSENT) for s, ids in zip(scores, classes, strict=True)]
             rows.append(
                 self._pooled_row(own, whole) if self.pooling != "image" else self._image_row(own, whole)
             )
@@ -263,14 +235,14 @@ class ConformalCalibrator(nn.Module):
             self.regions = torch.stack(regions).view(shape).to(self.regions.device)
 
     def _image_row(self, scores: list[Tensor], whole: float) -> tuple[Tensor, Tensor, Tensor, int]:
-        count = sum(int((of_image < _ABSENT).sum()) for of_image in scores)
+        count = sum(int((of_image < ABSENT).sum()) for of_image in scores)
         fallen = self.per_class and count < self.min_scores
         return torch.tensor(whole), torch.tensor(count), torch.empty(0), int(fallen)
 
     def _pooled_row(self, scores: list[Tensor], whole: float) -> tuple[Tensor, Tensor, Tensor, int]:
         """Thresholds, counts and regions ``(L,)`` of one group of scores, and the number of fallbacks."""
         ordered = torch.stack(scores, 1).sort(1).values
-        counts = (ordered < _ABSENT).sum(1)
+        counts = (ordered < ABSENT).sum(1)
         if self.pooling == "pixel":
             regions = torch.empty(0)
             thresholds = row_quantiles(ordered, counts, self.alpha, finite_sample=self.finite_sample)
@@ -291,7 +263,7 @@ class ConformalCalibrator(nn.Module):
         for region in range(REGIONS):
             inside = regions == region
             of_region = ordered[inside]
-            of_region = of_region[of_region < _ABSENT]
+            of_region = of_region[of_region < ABSENT]
             if len(of_region):
                 thresholds[inside] = self._quantile(of_region)
                 pooled_counts[inside] = len(of_region)
@@ -326,8 +298,8 @@ class ConformalCalibrator(nn.Module):
                 f"probs must have the {len(self.grid)} axes of the grid, got {tuple(probs.shape)}"
             )
         else:
-            thresholds = _nearest(self.thresholds, tuple(probs.shape[2:])).unsqueeze(0)
-        return _score(full_precision(probs)) <= thresholds.to(probs.device)
+            thresholds = nearest(self.thresholds, tuple(probs.shape[2:])).unsqueeze(0)
+        return nonconformity(probs) <= thresholds.to(probs.device)
 
     @torch.no_grad()
     def calibrated_labels(self, probs: Tensor, background: int | None = 0) -> Tensor:
@@ -364,15 +336,3 @@ class ConformalCalibrator(nn.Module):
             if stored is not None:
                 setattr(self, name, torch.empty_like(stored, device=getattr(self, name).device))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _score(probs: Tensor) -> Tensor:
-    """Nonconformity: one expression for calibration and prediction, so that both round alike."""
-    return (1 - probs).clamp(0, 1)
-
-
-def _nearest(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Maps ``(C, *S)`` on another grid over the same image, by nearest neighbour."""
-    if tuple(maps.shape[1:]) == tuple(size):
-        return maps
-    return F.interpolate(maps.unsqueeze(0).float(), tuple(size), mode="nearest-exact")[0]
