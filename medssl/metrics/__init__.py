@@ -9,6 +9,7 @@ from medssl.metrics.calibration import (
     adaptive_calibration_error,
     expected_calibration_error,
 )
+from medssl.metrics.coverage import CoverageCounts, coverage_counts
 from medssl.metrics.image_sums import ImageSums
 from medssl.metrics.reliability_summary import ReliabilityMetrics
 from medssl.metrics.segmentation import (
@@ -48,6 +49,7 @@ __all__ = [
     "CalibrationError",
     "ClassSelectionCounts",
     "ClasswiseCalibrationError",
+    "CoverageCounts",
     "ImageSums",
     "MaskPair",
     "MeanIoU",
@@ -65,6 +67,7 @@ __all__ = [
     "area_under_risk_coverage",
     "average_surface_distance",
     "average_symmetric_surface_distance",
+    "coverage_counts",
     "dice",
     "expected_calibration_error",
     "false_positive_rate_at",
