@@ -127,6 +127,7 @@ class FixMatch(Method):
         # The partner's pseudo-labels come before the student's pass moves its running statistics.
         theirs = self._target(partner, None) if self.partners else None
         passes = self._passes(batch.labeled_images, own.views["weak"], strong, rng)
+        self._observe(batch, passes.labeled)
         ours = self._target(own, passes.weak)
         theirs = ours.flipped() if theirs is None else theirs
         terms = {"supervised": self.criterion(passes.labeled, batch.labels)}
@@ -200,6 +201,18 @@ class FixMatch(Method):
         views, features = self._views(outputs)
         selection: Selection = choose(self.selector, views, features=features, valid=unlabeled.valid)
         return Target(selection, unlabeled.valid, self._context(outputs[0]))
+
+    @torch.no_grad()
+    def _observe(self, batch: Batch, student: Tensor) -> None:
+        """Show the labelled images to a selector that wants them, as those who judge the weak views see them.
+
+        Args:
+            batch: the labelled images and their labels.
+            student: the student's logits of them, in training mode, as the weak views' are.
+        """
+        if self.selector.wants_labeled:
+            outputs = self._judges(batch.labeled_images, Output((student.detach(),), ()))
+            self.selector.observe(self._views(outputs)[0], batch.labels)
 
     def _judges(self, weak: Tensor, student: Output | None) -> tuple[Output, ...]:
         """Who looks at the weak views: student, teacher, or both where the selector needs two views.

@@ -160,6 +160,7 @@ class TCSeg(Method):
         views = self._views(output)
         with torch.no_grad():
             teacher = self._views(self.teacher(batch.unlabeled["weak"]))
+            self._observe(batch, views.p)
         judgement = self._judge(views.rows(labeled), teacher)
         zero = output.logits[0].new_zeros((), dtype=torch.float32)
         pseudo = calibration = mixing = zero
@@ -214,6 +215,19 @@ class TCSeg(Method):
             selections={f"decoder{own}": selection for own, selection in enumerate(selections, 1)},
             features=_features(student, teacher),
         )
+
+    def _observe(self, batch: Batch, student: Pair) -> None:
+        """Show labelled images, as both decoders of student and teacher see them, to a selector that asks.
+
+        Args:
+            batch: the labelled images and their labels.
+            student: probabilities of all rows, labelled first.
+        """
+        if self.selector is not None and self.selector.wants_labeled:
+            labeled = len(batch.labels)
+            teacher = self.teacher(batch.labeled_images).logits
+            views = [*(p[:labeled].detach() for p in student), *(x.float().softmax(1) for x in teacher)]
+            self.selector.observe(views, batch.labels)
 
     @torch.no_grad()
     def _judge(self, student: Views, teacher: Views) -> Judgement:

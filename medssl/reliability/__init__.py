@@ -9,6 +9,7 @@ from medssl.reliability.prototypes import class_prototypes, prototype_affinity
 from medssl.reliability.selectors import (
     AgentScoreSelector,
     ConfidenceThreshold,
+    ConformalSelector,
     DualAxis,
     DualAxisReliability,
     Selection,
@@ -21,6 +22,7 @@ __all__ = [
     "AgentScoreSelector",
     "ConfidenceThreshold",
     "ConformalCalibrator",
+    "ConformalSelector",
     "DualAxis",
     "DualAxisReliability",
     "Selection",

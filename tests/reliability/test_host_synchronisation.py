@@ -6,6 +6,7 @@ import torch
 from medssl.reliability import (
     AgentScoreSelector,
     ConfidenceThreshold,
+    ConformalSelector,
     DualAxis,
     class_prototypes,
     entropy,
@@ -34,6 +35,10 @@ def whole_engine(features: torch.Tensor, logits: torch.Tensor) -> None:
     for coarse in (features, features[..., ::2, ::2]):
         keep &= selector.select(views, features=[coarse] * 2, valid=keep.clone()).mask
         keep &= DualAxis().select(views, features=[coarse] * 2).mask
+    for options in ({}, {"num_classes": logits.shape[1], "rule": "conformalsam"}):
+        conformal = ConformalSelector(0.3, min_scores=1, **options).to(features.device)
+        conformal.observe([view.detach() for view in views], keep.long())
+        keep &= conformal.select(views).mask
     prototypes, present = class_prototypes(features, views[0], keep)
     affinity = prototype_affinity(features, prototypes)
     reliability = DualAxis()(

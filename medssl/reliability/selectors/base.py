@@ -40,12 +40,14 @@ class Selector(nn.Module, ABC):
             its teacher's beside the student's.
         wants_valid: whether :meth:`select` takes ``valid=``, bool ``(B, *S)``, true where there is image and
             not padding.
+        wants_labeled: whether a method hands over what it predicts of labelled images (:meth:`observe`).
         features_from: which embeddings it looks at, those before the classifier or the coarsest ones
             (:class:`medssl.networks.Output`).
     """
 
     min_views: int = 1
     wants_valid: bool = False
+    wants_labeled: bool = False
     features_from: Literal["features", "context"] = "features"
 
     @abstractmethod
@@ -56,6 +58,17 @@ class Selector(nn.Module, ABC):
             views: at least one tensor of probabilities ``(B, K, *S)`` of the same input.
             features: decoder embeddings ``(B, C, *T)``, one tensor a view, for selectors that look at
                 them, on the views' grid or a coarser one; None where there are none.
+        """
+
+    def observe(self, views: Sequence[Tensor], labels: Tensor) -> None:
+        """Look at the labelled images of a training step; by default nothing is done.
+
+        A method calls it in every step where :attr:`wants_labeled`, before the step's own choice.
+
+        Args:
+            views: probabilities ``(L, K, *S)`` of the labelled images, without gradient, by those who judge
+                the unlabelled ones.
+            labels: class ids ``(L, *S)``, 255 where ignored.
         """
 
 
