@@ -119,22 +119,21 @@ def coverage_counts(
         got = f"{tuple(labels.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"labels and truth must be {tuple(shape)}, got {got}")
     judged = truth != ignore_index
-    reference, given = truth[judged].long(), labels[judged].long()
-    members = sets.movedim(1, -1)[judged]
-    kept = given != ignore_index
-    for name, ids in (("truth", reference), ("labels", given[kept])):
+    kept = judged & (labels != ignore_index)
+    reference, given = truth.long().where(judged, 0), labels.long().where(kept, 0)
+    for name, ids in (("truth", reference), ("labels", given)):
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < classes:
             raise ValueError(f"{name} must be class ids in 0 to {classes - 1}, or {ignore_index}")
 
-    def count(ids: Tensor) -> Tensor:
-        return torch.bincount(ids, minlength=classes).cpu()
+    def count(ids: Tensor, weights: Tensor) -> Tensor:
+        # Weights of float64 count whole numbers exactly, and no pixel has to be copied to be left out.
+        return torch.bincount(ids.flatten(), weights.flatten().double(), minlength=classes).long().cpu()
 
-    sizes = torch.zeros(classes, dtype=torch.int64, device=sets.device)
     return CoverageCounts(
-        reference=count(reference),
-        covered=count(reference[members.gather(1, reference.unsqueeze(1))[:, 0]]),
-        set_sizes=sizes.index_add(0, reference, members.sum(1)).cpu(),
-        kept=count(reference[kept]),
-        labeled=count(given[kept]),
-        right=count(reference[kept & (given == reference)]),
+        reference=count(reference, judged),
+        covered=count(reference, judged & sets.gather(1, reference.unsqueeze(1))[:, 0]),
+        set_sizes=count(reference, judged * sets.sum(1)),
+        kept=count(reference, kept),
+        labeled=count(given, kept),
+        right=count(given, kept & (given == reference)),
     )
