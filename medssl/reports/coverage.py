@@ -124,7 +124,7 @@ def _draw_reached(axes: Axes, coverages: Coverages, shown: Mapping[str, Look]) -
     ends = [1 - alpha for by_risk in coverages.values() for alpha in by_risk if alpha is not None]
     low, high = (min(ends) - 0.02, min(1.0, max(ends) + 0.02)) if ends else (0.0, 1.0)
     axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=":")
-    step = 0.04 * (high - low) / max(1, len(coverages))
+    step = 0.12 * (high - low) / max(1, len(coverages))
     for place, (setting, by_risk) in enumerate(coverages.items()):
         look = shown[setting]
         risks = sorted(alpha for alpha in by_risk if alpha is not None)
