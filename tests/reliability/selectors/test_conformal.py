@@ -166,3 +166,34 @@ def test_another_number_of_classes_is_refused():
         selector.observe(views, labels)
     with pytest.raises(ValueError, match="labels must be"):
         ConformalSelector().observe(views, labels[:1])
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_permuting_classes_permutes_the_labels_and_leaves_the_mask(num_classes):
+    order = torch.tensor([2, 0, 1])
+    views, labels = labeled_views()
+    known = labels != 255
+    selector, permuted = (
+        ConformalSelector(num_classes=num_classes),
+        ConformalSelector(num_classes=num_classes),
+    )
+    selector.observe(views, labels)
+    permuted.observe(
+        [view[:, order] for view in views], order.argsort()[labels.where(known, 0)].where(known, 255)
+    )
+    new, _ = labeled_views(9, sure=2.0)
+    selection, other = selector.select(new), permuted.select([view[:, order] for view in new])
+    assert torch.equal(order[other.labels], selection.labels)
+    assert torch.equal(other.mask, selection.mask)
+    assert torch.equal(other.ruled_out, selection.ruled_out[:, order])
+    assert 0 < selection.mask.float().mean() < 1
+
+
+def test_an_image_is_selected_like_a_volume_with_one_slice():
+    views, labels = labeled_views()
+    flat, deep = ConformalSelector(), ConformalSelector()
+    flat.observe(views, labels)
+    deep.observe([view.unsqueeze(-1) for view in views], labels.unsqueeze(-1))
+    selection, other = flat.select(views), deep.select([view.unsqueeze(-1) for view in views])
+    assert torch.equal(other.labels.squeeze(-1), selection.labels)
+    assert torch.equal(other.mask.squeeze(-1), selection.mask)
