@@ -15,6 +15,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medssl.common.errors import InputError
@@ -147,7 +148,7 @@ def write_map(
                 image.to_stream(raw)
         return
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{KEY: stored})
+        np.savez_compressed(file, probs=stored)  # KEY
 
 
 def nifti_affine(path: Path) -> NDArray[np.float64] | None:
@@ -156,7 +157,7 @@ def nifti_affine(path: Path) -> NDArray[np.float64] | None:
         return None
     try:
         return np.asarray(nib.load(path).affine, np.float64)
-    except (OSError, ValueError, EOFError, ImageFileError, nib.spatialimages.HeaderDataError):
+    except (OSError, ValueError, EOFError, ImageFileError, HeaderDataError):
         return None
 
 
@@ -166,7 +167,7 @@ def _stored_nifti(path: Path) -> NDArray[Any]:
         image = nib.load(path)
         # numpy's own scaling of uint8 where a program wrote one (slope 1/255): floats, then.
         stored = np.asanyarray(image.dataobj)
-    except (OSError, ValueError, EOFError, zlib.error, ImageFileError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise _damaged(path, error) from error
     if stored.ndim != 4:
         remedy = "write four axes (X, Y, Z, K), the classes last"

@@ -77,7 +77,8 @@ def class_probabilities(scores: Tensor, prompts_of_class: Sequence[int]) -> Tens
         ``(K, *S)``, sums to one.
     """
     by_class = [
-        part.amax(0) if len(part) else 1 - scores.amax(0) for part in scores.split(list(prompts_of_class))
+        part.amax(0) if len(part) else 1 - scores.amax(0)
+        for part in torch.split(scores, list(prompts_of_class))
     ]
     stacked = torch.stack(by_class)
     total = stacked.sum(0)

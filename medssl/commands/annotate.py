@@ -57,8 +57,14 @@ def add_annotate(commands: Any) -> None:
     report.add_argument(
         "--pooling",
         choices=("pixel", "image", "kmeans", "genann"),
-        default="pixel",
-        help="where pixels are calibrated together (default pixel)",
+        help="which pixels are calibrated together (default: pixel, of volumes image)",
+    )
+    report.add_argument(
+        "--grid",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="of the calibration (default 512 512; pooling image: none)",
     )
     report.add_argument(
         "--background",
@@ -178,6 +184,7 @@ def _report(arguments: argparse.Namespace) -> int:
         lists=arguments.lists or ("validation", "test"),
         alpha=arguments.alpha,
         pooling=arguments.pooling,
+        grid=arguments.grid,
         background=background,
         seed=arguments.seed,
     )
