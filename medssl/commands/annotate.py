@@ -15,7 +15,7 @@ asked in words:   medssl annotate d.json MAPS --model clipseg --classes "sky; bu
 a MONAI bundle:   medssl annotate d.json MAPS --model bundle --weights FOLDER \\
                                   --classes "background; spleen" --class-map 0=0 1=3
 a run of yours:   medssl annotate d.json MAPS --run RUN
-how good it is:   medssl annotate report MAPS d.json --alpha 0.05 --out FOLDER
+how good it is:   medssl annotate report MAPS d.json --alpha 0.05 0.1 --out FOLDER
 
 Classes are separated by semicolons, in the order of their ids; synonyms by commas. Nothing is asked for a
 class 0 that is called background: it is what no other class is. Started again, the command goes on where it
@@ -52,7 +52,12 @@ def add_annotate(commands: Any) -> None:
     _add_model_options(parser)
     report = parser.add_argument_group("report")
     report.add_argument(
-        "--alpha", type=float, default=0.05, help="sets may miss this share of pixels (default 0.05)"
+        "--alpha",
+        type=float,
+        nargs="+",
+        default=[0.05],
+        metavar="RISK",
+        help="shares of pixels that sets may miss (default 0.05)",
     )
     report.add_argument(
         "--pooling",
@@ -64,7 +69,7 @@ def add_annotate(commands: Any) -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="of the calibration (default 512 512; pooling image: none)",
+        help="of the calibration (default 512 512; image: none)",
     )
     report.add_argument(
         "--background",
@@ -121,7 +126,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{len(result.annotated)} annotated, {len(result.skipped)} were there, {len(result.failed)} failed")
     for message in result.failed.values():
         print(f"  {message}")
-    if Path(source).suffix.lower() == ".json":
+    if Path(source).suffix.lower() == ".json" and not result.failed:
         from medssl.common.next_steps import command_line
 
         print(f"next: {command_line('medssl', 'annotate', 'report', out, source)}")
@@ -182,7 +187,7 @@ def _report(arguments: argparse.Namespace) -> int:
         arguments.places[1:-1],
         arguments.places[-1],
         lists=arguments.lists or ("validation", "test"),
-        alpha=arguments.alpha,
+        alphas=arguments.alpha,
         pooling=arguments.pooling,
         grid=arguments.grid,
         background=background,
@@ -190,8 +195,10 @@ def _report(arguments: argparse.Namespace) -> int:
     )
     print(measured.text())
     if arguments.out:
-        from medssl.reports.annotations import write_annotation_report
+        from medssl.reports.coverage import write_coverage
 
-        written = write_annotation_report(arguments.out, measured)
-        print("report: " + ", ".join(str(path) for path in written))
+        out = Path(arguments.out)
+        write_coverage(out, measured.coverages(), measured.names)
+        measured.write(out / "annotator.csv")
+        print(f"report: annotator.csv, coverage.csv, coverage.md, coverage.png and coverage.svg in {out}")
     return 0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from medssl.annotators import MapFolder
 from medssl.common.errors import InputError, unknown_name
+from medssl.common.files import write_csv
 from medssl.common.progress import track
 from medssl.data.lists.datalist import LISTS, Datalist
 from medssl.data.lists.datalist_file import load_datalist
@@ -22,6 +23,7 @@ from medssl.reliability.grids import on_grid
 
 LABEL = "label"
 COLUMNS: Mapping[str, str] = {
+    "alpha": "alpha",
     "class": "class",
     "name": "name",
     "pixels": "pixels",
@@ -35,6 +37,9 @@ COLUMNS: Mapping[str, str] = {
     "kept": "kept",
 }
 """Columns of the table, and their titles in the text."""
+SHOWN = list(COLUMNS)[4:]
+ABOVE = {"annotator": 10, "sets of classes": 20, "raw labels": 20, "calibrated labels": 30}
+"""Titles of groups of the columns that the text shows, and how wide they are."""
 
 Row = dict[str, Any]
 
@@ -45,29 +50,25 @@ class MeasuredAnnotations:
 
     Attributes:
         names: of the ``K`` classes.
-        raw: counts of labels that are the most probable class, everywhere; its coverage is its recall.
-        calibrated: counts of the prediction sets, and of the labels that they give.
-        alpha: the sets were calibrated to miss this share of the labelled pixels.
+        raw: counts of labels that are the most probable class, everywhere.
+        calibrated: by accepted risk, counts of the prediction sets, and of the labels that they give.
         pooling: of the calibrator.
         background: class id that gives way to others; None for no such class.
         calibration_images: number of labelled images that the calibrator was fitted on.
         images: number of images measured.
         lists: where these stand in the datalist.
-        fallbacks: thresholds that had too few scores, and are those of the whole image.
-        thresholds: all of them.
+        fallbacks: share of the thresholds that had too few scores, and are those of the whole image.
     """
 
     names: tuple[str, ...]
     raw: CoverageCounts
-    calibrated: CoverageCounts
-    alpha: float
+    calibrated: Mapping[float, CoverageCounts]
     pooling: str
     background: int | None
     calibration_images: int
     images: int
     lists: tuple[str, ...]
-    fallbacks: int
-    thresholds: int
+    fallbacks: float
 
     @property
     def iou(self) -> Tensor:
@@ -80,14 +81,18 @@ class MeasuredAnnotations:
         """Mean over the classes that are anywhere, pooled over all pixels."""
         return float(self.iou.nanmean())
 
-    def rows(self) -> list[Row]:
+    def coverages(self) -> dict[str, Mapping[float | None, CoverageCounts]]:
+        """The counts as :func:`medssl.reports.coverage.write_coverage` takes them."""
+        return {"raw labels": {None: self.raw}, f"calibrated ({self.pooling})": {**self.calibrated}}
+
+    def rows(self, alpha: float) -> list[Row]:
         """A row for each class, and ``overall``, by :data:`COLUMNS`; NaN where there is nothing to divide by.
 
         Precision of calibrated labels is over the pixels that get one, recall over all; ``kept`` is the share
         of the pixels of a class that get a label, right or wrong.
         """
-        raw, calibrated = self.raw, self.calibrated
-        values = {
+        raw, calibrated = self.raw, self.calibrated[alpha]
+        of_classes = {
             "pixels": raw.reference,
             "iou": self.iou,
             "coverage": calibrated.coverage,
@@ -98,13 +103,7 @@ class MeasuredAnnotations:
             "recall": calibrated.recall,
             "kept": calibrated.kept_share,
         }
-        rows: list[Row] = [
-            {"class": label, "name": name} | {key: value[label].item() for key, value in values.items()}
-            for label, name in enumerate(self.names)
-        ]
-        overall: Row = {
-            "class": "",
-            "name": "overall",
+        overall = {
             "pixels": int(raw.reference.sum()),
             "iou": self.miou,
             "coverage": calibrated.overall_coverage,
@@ -115,36 +114,51 @@ class MeasuredAnnotations:
             "recall": calibrated.overall_recall,
             "kept": calibrated.overall_kept_share,
         }
-        return [*rows, overall]
+        rows: list[Row] = [
+            {"alpha": alpha, "class": label, "name": name}
+            | {key: values[label].item() for key, values in of_classes.items()}
+            for label, name in enumerate(self.names)
+        ]
+        return [*rows, {"alpha": alpha, "class": "", "name": "overall"} | overall]
 
     def text(self) -> str:
-        """The table, and in words what it is of."""
+        """The tables, and in words what they are of."""
         width = max(len(name) for name in (*self.names, "overall"))
-        titles = list(COLUMNS.values())[3:]
-        groups = (
-            f"{'':{width}}{'annotator':>10}{'sets of classes':>20}{'raw labels':>20}{'calibrated labels':>30}"
-        )
-        lines = [self.about(), groups, f"{'':{width}}" + "".join(f"{title:>10}" for title in titles)]
-        for row in self.rows():
-            cells = [_cell(row[key]) for key in list(COLUMNS)[3:]]
-            lines.append(f"{row['name']:{width}}" + "".join(f"{cell:>10}" for cell in cells))
+        lines = [self.about()]
+        for alpha in self.calibrated:
+            lines.append(f"\nalpha {alpha:g}: sets are to cover {1 - alpha:.4g} of the pixels")
+            lines.append(" " * width + "".join(f"{title:>{cells}}" for title, cells in ABOVE.items()))
+            lines.append(" " * width + "".join(f"{COLUMNS[key]:>10}" for key in SHOWN))
+            for row in self.rows(alpha):
+                cells = "".join(f"{_cell(row[key]):>10}" for key in SHOWN)
+                lines.append(f"{row['name']:{width}}{cells}")
         return "\n".join(lines)
 
     def about(self) -> str:
-        """One sentence: of what the numbers are, and what was promised."""
-        giving_way = "no background" if self.background is None else f"background {self.background}"
-        fallen = f", {self.fallbacks} of {self.thresholds} thresholds of the whole image" * bool(
-            self.fallbacks
-        )
+        """One sentence: which images calibrated, and which were measured."""
+        how = [f"pooling {self.pooling}"]
+        how.append("no background" if self.background is None else f"background {self.background}")
+        if self.fallbacks:
+            how.append(f"{self.fallbacks:.1%} of the thresholds those of the whole image")
         return (
-            f"calibrated on {self.calibration_images} labelled images (pooling {self.pooling}, "
-            f"{giving_way}{fallen}), measured on {self.images} ({', '.join(self.lists)}): "
-            f"sets are to cover {1 - self.alpha:.4g} of the pixels"
+            f"calibrated on {self.calibration_images} labelled images ({', '.join(how)}), "
+            f"measured on {self.images} ({', '.join(self.lists)})"
         )
+
+    def write(self, path: str | Path) -> None:
+        """Write all rows as CSV; what there is nothing to divide by for is empty."""
+        rows = [row for alpha in self.calibrated for row in self.rows(alpha)]
+        write_csv(path, [{key: _stored(value) for key, value in row.items()} for row in rows])
 
 
 def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else round(value, 5)
+    return value
 
 
 def measure_annotations(
@@ -152,7 +166,7 @@ def measure_annotations(
     datalist: str | Path,
     *,
     lists: Sequence[str] = ("validation", "test"),
-    alpha: float = 0.05,
+    alphas: Sequence[float] = (0.05,),
     pooling: str | None = None,
     grid: Sequence[int] | None = None,
     background: bool | None = None,
@@ -166,7 +180,7 @@ def measure_annotations(
         folders: with the maps.
         datalist: JSON file; its training list calibrates.
         lists: of it, whose images are measured; ``unlabeled`` stands for its hidden labels.
-        alpha: accepted risk.
+        alphas: accepted risks, each with a calibrator of its own.
         pooling: see :class:`medssl.reliability.ConformalCalibrator`; by default ``"pixel"`` for images and
             ``"image"`` for volumes.
         grid: of the calibrator, where the pooling has one; by default 512 x 512.
@@ -200,33 +214,37 @@ def measure_annotations(
     if background is None:
         background = axes == 3 or names[0] == "background"
     giving_way = 0 if background else None
-    calibrator = ConformalCalibrator(
-        alpha,
-        pooling or ("image" if axes == 3 else "pixel"),  # type: ignore[arg-type]
-        grid=tuple(grid or (512, 512)),
-        seed=seed,
-    )
-    calibrator.fit(loaded(calibration, "calibration"))
-    raw, calibrated = [], []
+    calibrators = {
+        alpha: ConformalCalibrator(
+            alpha,
+            pooling or ("image" if axes == 3 else "pixel"),  # type: ignore[arg-type]
+            grid=tuple(grid or (512, 512)),
+            seed=seed,
+        ).fit(loaded(calibration, "calibration"))
+        for alpha in alphas
+    }
+    nothing = torch.zeros(num_classes, dtype=torch.int64)
+    raw = CoverageCounts(*[nothing] * len(fields(CoverageCounts)))
+    calibrated = dict.fromkeys(calibrators, raw)
     for probs, truth in loaded(measured, "measurement"):
-        batch = on_grid(probs.unsqueeze(0), truth.shape)
+        batch, reference = on_grid(probs.unsqueeze(0), truth.shape), truth.unsqueeze(0)
         top = batch.argmax(1)
-        alone = one_hot(top, num_classes).movedim(-1, 1).bool()
-        raw.append(coverage_counts(alone, top, truth.unsqueeze(0)))
-        labels = calibrator.calibrated_labels(batch, background=giving_way)
-        calibrated.append(coverage_counts(calibrator.prediction_sets(batch), labels, truth.unsqueeze(0)))
+        raw += coverage_counts(one_hot(top, num_classes).movedim(-1, 1).bool(), top, reference)
+        for alpha, calibrator in calibrators.items():
+            sets = calibrator.prediction_sets(batch)
+            labels = calibrator.calibrated_labels(batch, background=giving_way)
+            calibrated[alpha] += coverage_counts(sets, labels, reference)
+    calibrator = next(iter(calibrators.values()))
     return MeasuredAnnotations(
         names=names,
-        raw=sum(raw[1:], raw[0]),
-        calibrated=sum(calibrated[1:], calibrated[0]),
-        alpha=alpha,
+        raw=raw,
+        calibrated=calibrated,
         pooling=calibrator.pooling,
         background=giving_way,
         calibration_images=len(calibration),
         images=len(measured),
         lists=tuple(name for name in lists if _pairs(content, [name])),
-        fallbacks=int(calibrator.fallbacks),
-        thresholds=calibrator.thresholds.numel(),
+        fallbacks=int(calibrator.fallbacks) / calibrator.thresholds.numel(),
     )
 
 

@@ -175,10 +175,13 @@ def test_class_maps_that_do_not_fit_are_refused(tmp_path, class_map, fault):
 def test_what_is_no_bundle_is_refused_in_one_line(tmp_path):
     class_map = {1: [1], 2: [2]}
 
+    def annotated(image, **changes):
+        arguments = {"class_map": class_map, **changes}
+        return MonaiBundle(tmp_path / "bundle", NAMES, **arguments).annotate(image)
+
     def refused(fault, image=None, **changes):
         with pytest.raises(InputError, match=fault) as refusal:
-            bundle = MonaiBundle(tmp_path / "bundle", NAMES, changes.pop("class_map", class_map), **changes)
-            bundle.annotate(image)
+            annotated(image, **changes)
         assert "\n" not in str(refusal.value)
 
     refused("is no MONAI bundle")
