@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -83,7 +83,10 @@ class MeasuredAnnotations:
 
     def coverages(self) -> dict[str, Mapping[float | None, CoverageCounts]]:
         """The counts as :func:`medssl.reports.coverage.write_coverage` takes them."""
-        return {"raw labels": {None: self.raw}, f"calibrated ({self.pooling})": {**self.calibrated}}
+        return {
+            "raw labels": {None: self.raw},
+            f"calibrated ({self.pooling})": cast("Mapping[float | None, CoverageCounts]", self.calibrated),
+        }
 
     def rows(self, alpha: float) -> list[Row]:
         """A row for each class, and ``overall``, by :data:`COLUMNS`; NaN where there is nothing to divide by.
