@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from medssl.common.errors import InputError
 
@@ -22,6 +23,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", choices=("off", "bf16"), help="bf16 is faster (default: the training's)")
     parser.add_argument("--device", help="such as cuda:0 (default: a GPU where there is one)")
     parser.add_argument("--bundle", help=argparse.SUPPRESS)
+
+
+def add_test_time_options(parser: Any) -> None:
+    """Options of a prediction that change its labels, and with them what may be promised of it."""
+    parser.add_argument("--window-weights", choices=("constant", "gaussian"), default="constant")
+    parser.add_argument(
+        "--flips", type=int, nargs="+", default=[], metavar="AXIS", help="average over flips of these axes"
+    )
+    parser.add_argument("--keep-largest", type=int, nargs="+", default=[], metavar="CLASS")
+    parser.add_argument("--fill-holes", type=int, nargs="+", default=[], metavar="CLASS")
 
 
 def checkpoints_of(

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from medssl.commands._models import add_model_options, checkpoints_of
+from medssl.commands._models import add_model_options, add_test_time_options, checkpoints_of
 
 
 def add_predict(commands: Any) -> None:
@@ -36,16 +36,11 @@ def add_predict(commands: Any) -> None:
         choices=("entropy", "dual-axis", "ensemble"),
         help="a second map: disagreement of both decoders, or of several checkpoints (default there)",
     )
-    model.add_argument("--window-weights", choices=("constant", "gaussian"), default="constant")
-    model.add_argument(
-        "--flips", type=int, nargs="+", default=[], metavar="AXIS", help="average over flips of these axes"
-    )
+    add_test_time_options(model)
     model.add_argument("--batch-size", type=int, default=4, help="windows at once (default 4)")
     model.add_argument(
         "--temperature", type=float, help="of the probabilities (default: that of medssl calibrate, else 1)"
     )
-    model.add_argument("--keep-largest", type=int, nargs="+", default=[], metavar="CLASS")
-    model.add_argument("--fill-holes", type=int, nargs="+", default=[], metavar="CLASS")
     output = parser.add_argument_group("output")
     output.add_argument(
         "--class-names", nargs="+", metavar="NAME", help="of class 1, 2 and so on, of images from class 0 on"
@@ -65,6 +60,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from medssl.review.kinds import KINDS
     from medssl.review.options import PackageOptions
     from medssl.review.package import write_review_package
+    from medssl.review.promises import stored_promises
 
     checkpoints, (scans, out) = checkpoints_of(arguments, "input", "out")
     deployment = load_deployment(checkpoints, allow=arguments.allow)
@@ -97,6 +93,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             overwrite=arguments.overwrite,
         ),
+        # An ensemble is another model than the one that was calibrated.
+        promises=stored_promises(checkpoints[0]) if len(checkpoints) == 1 else None,
     )
     print(f"{len(result.predicted)} predicted, {len(result.skipped)} were there, {len(result.failed)} failed")
     for message in result.failed.values():

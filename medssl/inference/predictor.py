@@ -1,7 +1,7 @@
 """One scan or image through one trained network or several: labels, and maps of how far to believe them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -49,6 +49,8 @@ class Prediction:
         probabilities: ``(K, *S)``; None where they were not asked for.
         soft_overlap: for each class, the first included, ``2 sum(p m) / (sum p + sum m)`` with the predicted
             mask m: the Dice that the probabilities expect, in [0, 1]; NaN where the mask is empty.
+        bands: by class id ``(*S)`` uint8, the zones around its boundary, where a calibration promises what
+            they hold; a predictor gives none, and :mod:`medssl.review` adds them.
 
     The maps are float32, or float16 for volumes above :data:`medssl.inference.windows.HALF_ABOVE`.
     """
@@ -59,6 +61,7 @@ class Prediction:
     disagreement: NDArray[np.floating] | None
     probabilities: NDArray[np.floating] | None
     soft_overlap: tuple[float, ...]
+    bands: Mapping[int, NDArray[np.uint8]] | None = None
 
 
 class Predictor:

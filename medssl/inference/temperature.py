@@ -6,9 +6,10 @@ Source: Guo et al. 2017, "On Calibration of Modern Neural Networks". The predict
 import json
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,13 +65,16 @@ def tempered(probs: Tensor, temperature: float) -> Tensor:
     return torch.softmax(probs.clamp(min=TINY).log() / temperature, 0)
 
 
-def fit_temperature(cases: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0) -> TemperatureFit:
+def fit_temperature(
+    cases: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0, temperature: float | None = None
+) -> TemperatureFit:
     """Minimise the negative log-likelihood over the temperature (LBFGS on its logarithm).
 
     Args:
         cases: probabilities ``(K, *S)`` and class ids ``(*S)`` of each validation case; voxels of 255, which
             nobody labelled, are left out.
         seed: of the voxels that are drawn.
+        temperature: take this one and measure it, instead of fitting one.
 
     Raises:
         InputError: no case.
@@ -86,6 +90,13 @@ def fit_temperature(cases: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0) ->
     if not drawn:
         raise InputError("calibration", "no validation case", "name a list of cases with labels")
     probs, labels = torch.cat([p for p, _ in drawn], 1), torch.cat([y for _, y in drawn])
+    if temperature is None:
+        temperature = _likeliest_temperature(probs, labels)
+    before, after = _scores(probs, labels), _scores(tempered(probs, temperature), labels)
+    return TemperatureFit(temperature, len(drawn), len(labels), before[0], after[0], before[1], after[1])
+
+
+def _likeliest_temperature(probs: Tensor, labels: Tensor) -> float:
     logits = probs.clamp(min=TINY).log().T.double()
     exponent = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([exponent], max_iter=100, line_search_fn="strong_wolfe")
@@ -98,9 +109,7 @@ def fit_temperature(cases: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0) ->
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     # A model without an error would be sharpened without end.
-    temperature = min(max(math.exp(float(exponent.detach())), 0.05), 20.0)
-    before, after = _scores(probs, labels), _scores(tempered(probs, temperature), labels)
-    return TemperatureFit(temperature, len(drawn), len(labels), before[0], after[0], before[1], after[1])
+    return min(max(math.exp(float(exponent.detach())), 0.05), 20.0)
 
 
 def _scores(probs: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -115,8 +124,20 @@ def calibration_file(checkpoint: str | Path) -> Path:
     return Path(checkpoint).with_suffix(".calibration.json")
 
 
-def save_temperature(checkpoint: str | Path, fit: TemperatureFit, *, overwrite: bool = False) -> Path:
+def save_temperature(
+    checkpoint: str | Path,
+    fit: TemperatureFit,
+    *,
+    promises: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write the temperature beside the checkpoint, with the checkpoint's SHA-256.
+
+    Args:
+        checkpoint: that.
+        fit: of :func:`fit_temperature`.
+        promises: of :class:`medssl.review.promises.Promises`, as plain data; None for none.
+        overwrite: replace what is there, with the promises in it.
 
     Raises:
         InputError: there is one already and ``overwrite`` was not asked for.
@@ -125,8 +146,37 @@ def save_temperature(checkpoint: str | Path, fit: TemperatureFit, *, overwrite: 
     if path.exists() and not overwrite:
         raise InputError(path, "exists already", "add --overwrite")
     content = {"checkpoint_sha256": sha256_of_file(checkpoint), **asdict(fit)}
+    if promises is not None:
+        content["promises"] = promises
     write_text(path, json.dumps(content, indent=2) + "\n")
     return path
+
+
+def read_calibration(checkpoint: str | Path, *, warn: bool = True) -> dict[str, Any] | None:
+    """What :func:`save_temperature` wrote; None where nothing is there, or where it is another checkpoint's.
+
+    Args:
+        checkpoint: that.
+        warn: say so where it is another checkpoint's.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = calibration_file(checkpoint)
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        temperature, digest = float(content["temperature"]), content["checkpoint_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, "not a calibration", "write it anew with `medssl calibrate`") from error
+    if not temperature > 0:
+        raise InputError(path, f"temperature {temperature}", "write it anew with `medssl calibrate`")
+    if digest != sha256_of_file(checkpoint):
+        if warn:
+            logger.warning("%s belongs to another state of %s: not used", path, Path(checkpoint).name)
+        return None
+    return content
 
 
 def stored_temperature(checkpoint: str | Path) -> float:
@@ -135,17 +185,5 @@ def stored_temperature(checkpoint: str | Path) -> float:
     Raises:
         InputError: the file is damaged.
     """
-    path = calibration_file(checkpoint)
-    if not path.exists():
-        return 1.0
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        temperature, digest = float(content["temperature"]), content["checkpoint_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(path, "not a calibration", "write it anew with `medssl calibrate`") from error
-    if not temperature > 0:
-        raise InputError(path, f"temperature {temperature}", "write it anew with `medssl calibrate`")
-    if digest != sha256_of_file(checkpoint):
-        logger.warning("%s belongs to another state of %s: not used", path, Path(checkpoint).name)
-        return 1.0
-    return temperature
+    content = read_calibration(checkpoint)
+    return 1.0 if content is None else float(content["temperature"])

@@ -22,6 +22,8 @@ from medssl.review.kinds import ReviewedCase
 from medssl.review.measurements import CaseMeasurements
 from medssl.review.names import ReviewNames
 from medssl.review.options import PackageOptions
+from medssl.review.promises import Promises
+from medssl.review.segmentations import is_sheared
 from medssl.review.segments import SegmentClass
 from medssl.review.voxel_maps import VOXEL_MAPS, map_files
 
@@ -35,6 +37,7 @@ def review_case(
     model: Sequence[Mapping[str, str]],
     settings: Mapping[str, Any],
     options: PackageOptions,
+    promises: Promises | None = None,
 ) -> None:
     """Predict a scan, or image, and write its files, the side-car last: a case that has one is finished.
 
@@ -47,6 +50,7 @@ def review_case(
         model: for the side-car.
         settings: for the side-car.
         options: see :class:`PackageOptions`.
+        promises: that hold for predictions with these settings; None for none.
 
     Raises:
         InputError: the file cannot be read.
@@ -67,6 +71,13 @@ def review_case(
     del preprocessed
     prediction = replace(prediction, labels=clean_labels(prediction.labels, options))
     measurements = kind.measure(prediction, affine)
+    promised: dict[str, dict[str, float]] = {}
+    if promises is not None:
+        spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+        # In mm along the axes, which must be perpendicular: a sheared scan is warned of below.
+        bands = {} if is_sheared(affine) else promises.bands(prediction, spacing)
+        promised = promises.measured(prediction, bands, spacing)
+        prediction = replace(prediction, bands=bands)
     maps = {}
     for file in map_files(prediction):
         path = maps[file.title] = names.path(file.name, case, label=file.label)
@@ -88,7 +99,8 @@ def review_case(
             for entry in VOXEL_MAPS
             if predictor.uncertainty in entry.formulas
         },
-        "statistics": _plain(measurements, classes),
+        "statistics": _plain(measurements, classes, promised),
+        **({"promises": promises.plain()} if promises is not None else {}),
         "warnings": others.warnings,
         "model": list(model),
         "settings": settings,
@@ -119,10 +131,15 @@ def clean_labels(labels: NDArray[Any], options: PackageOptions) -> NDArray[Any]:
     return cleaned
 
 
-def _plain(measurements: CaseMeasurements, classes: Sequence[SegmentClass]) -> dict[str, Any]:
+def _plain(
+    measurements: CaseMeasurements,
+    classes: Sequence[SegmentClass],
+    promised: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
     """For JSON, which has no NaN: null where a number is undefined."""
     content = asdict(measurements)
-    content["classes"] = {c.name: asdict(s) for c, s in zip(classes, measurements.classes, strict=True)}
+    of_classes = zip(classes, measurements.classes, strict=True)
+    content["classes"] = {c.name: asdict(s) | dict(promised.get(c.name, {})) for c, s in of_classes}
 
     def number(value: Any) -> Any:
         if isinstance(value, dict):

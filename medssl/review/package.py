@@ -11,14 +11,16 @@ from monai.transforms import Compose
 
 from medssl.common.errors import InputError, find_input_error
 from medssl.common.progress import track
-from medssl.data import Orientd
 from medssl.inference.checkpoints import model_record
 from medssl.inference.predictor import Predictor
 from medssl.review.case import review_case
 from medssl.review.kinds import KINDS
 from medssl.review.names import ReviewNames
 from medssl.review.options import PackageOptions
+from medssl.review.promise_words import promise_words
+from medssl.review.promises import Promises, promises_for, promises_from, stored_promises
 from medssl.review.segments import SegmentClass
+from medssl.review.settings import prediction_settings
 from medssl.review.worklist import read_side_cars, worklist_rows, write_worklist
 from medssl.review.worklist_page import write_index
 
@@ -51,6 +53,7 @@ def write_review_package(
     classes: Sequence[SegmentClass],
     model: Sequence[Mapping[str, str]],
     options: PackageOptions | None = None,
+    promises: Promises | None = None,
 ) -> PackageResult:
     """Predict every scan, or image, and write all that a reviewer needs.
 
@@ -68,6 +71,8 @@ def write_review_package(
         classes: names and colours of the segmented classes.
         model: of :func:`medssl.inference.checkpoints.model_record`.
         options: see :class:`PackageOptions`.
+        promises: of :func:`medssl.review.promises.stored_promises`; they are made of no prediction that has
+            other settings, which is logged.
 
     Raises:
         InputError: nothing to predict; two cases of one name; the folder holds cases already and neither
@@ -78,8 +83,9 @@ def write_review_package(
     kind = KINDS[len(predictor.patch)]
     kind.check(options)
     names = ReviewNames(out, bids=options.bids, kind=kind)
-    settings = _settings(predictor, transform, options)
-    _check(names, items, classes, model, settings, options)
+    settings = prediction_settings(predictor, transform, options)
+    promises = promises_for(promises, settings)
+    _check(names, items, classes, model, settings, promises, options)
     names.folder.mkdir(parents=True, exist_ok=True)
     names.describe()
     kind.write_tables(names.folder, classes)
@@ -90,7 +96,7 @@ def write_review_package(
             result.skipped.append(case)
             continue
         try:
-            review_case(item, names, transform, predictor, classes, model, settings, options)
+            review_case(item, names, transform, predictor, classes, model, settings, options, promises)
             result.predicted.append(case)
         except Exception as error:
             input_error = find_input_error(error)
@@ -121,7 +127,9 @@ def write_overview(
         about = f"medssl {side_cars[0]['medssl']}; model: {members}."
     files = {side_car["case"]: side_car["files"] for side_car in side_cars}
     index, words = names.folder / "index.html", names.kind.words
-    write_index(index, rows, files=files, about=about, words=words, classes=classes)
+    promised = next((side_car["promises"] for side_car in side_cars if "promises" in side_car), None)
+    notes = [] if promised is None else promise_words(promises_from(promised, where=names.folder))
+    write_index(index, rows, files=files, about=about, words=words, notes=notes, classes=classes)
 
 
 def _check(
@@ -130,6 +138,7 @@ def _check(
     classes: Sequence[SegmentClass],
     model: Sequence[Mapping[str, str]],
     settings: Mapping[str, Any],
+    promises: Promises | None,
     options: PackageOptions,
 ) -> None:
     if not items:
@@ -152,27 +161,15 @@ def _check(
     if finished and options.resume:
         path = names.path("side-car", str(finished[0]["case"]))
         side_car = json.loads(path.read_text(encoding="utf-8"))
+        promised = None if promises is None else json.loads(json.dumps(promises.plain()))
         if side_car["model"] != list(model) or side_car["settings"] != settings:
             raise InputError(
                 path, "was made by another model or with other settings", "resume with those, or --overwrite"
             )
-
-
-def _settings(predictor: Predictor, transform: Compose, options: PackageOptions) -> dict[str, Any]:
-    turns = [step.orientation for step in transform.transforms if isinstance(step, Orientd)]
-    return {
-        "preprocessing": [type(step).__name__ for step in transform.transforms],
-        "orientation": turns[0] if turns else None,
-        "patch": list(predictor.patch),
-        "stride": predictor.stride and list(predictor.stride),
-        "window_weights": predictor.weights,
-        "flips": [[axis - 2 for axis in axes] for axes in predictor.flips[1:]],
-        "uncertainty": predictor.uncertainty,
-        "temperature": predictor.temperature,
-        "amp": predictor.amp,
-        "keep_largest": list(options.keep_largest),
-        "fill_holes": list(options.fill_holes),
-    }
+        if side_car.get("promises") != promised:
+            raise InputError(
+                path, "was made with another calibration", "make all cases anew with --overwrite"
+            )
 
 
 def run_package(
@@ -200,6 +197,7 @@ def run_package(
         classes=kind.classes(predictor.num_classes, class_names or ()),
         model=model_record([checkpoint]),
         options=PackageOptions(resume=resume, overwrite=overwrite),
+        promises=stored_promises(checkpoint),
     )
     if result.failed:
         case, message = next(iter(result.failed.items()))

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from medssl.data.checks.volumes import grid_faults
 from medssl.data.reading.formats import LABEL_SUFFIXES
 from medssl.metrics import area_under_risk_coverage, dice, risk_coverage_curve
 from medssl.review.kinds import KINDS
+from medssl.review.promises import Promises, promises_from
+from medssl.review.promises_reached import Reached, case_row, promises_reached
 from medssl.review.worklist import read_side_cars
 
 FIRST = 0.2
@@ -42,6 +44,7 @@ class Triage:
         p_value: two-sided, of no correlation.
         found_first: share of all error that is in the first fifth of the list.
         found_first_best: what the order by the errors themselves finds there.
+        promises: promised against reached, of predictions that hold promises.
     """
 
     cases: int
@@ -53,10 +56,11 @@ class Triage:
     p_value: float
     found_first: float
     found_first_best: float
+    promises: tuple[Reached, ...] = ()
 
     def __str__(self) -> str:
-        """The numbers in four lines, each beside what the best order would have."""
-        return (
+        """The numbers in four lines, each beside what the best order would have; and the promises."""
+        lines = (
             f"{self.cases} cases, mean error (1 - Dice) {self.mean_error:.4f}\n"
             f"area under risk-coverage {self.aurc:.4f} "
             f"(random order {self.aurc_random:.4f}, best possible {self.aurc_best:.4f})\n"
@@ -64,6 +68,7 @@ class Triage:
             f"error in the first fifth of the list {self.found_first:.1%} "
             f"(best possible {self.found_first_best:.1%})"
         )
+        return "\n".join([lines, *map(str, self.promises)])
 
 
 def found_in_front(priority: Sequence[float], error: Sequence[float], share: float = FIRST) -> float:
@@ -103,7 +108,8 @@ def measure_triage(priority: Sequence[float], error: Sequence[float]) -> Triage:
 def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
     """Compare the segmentations of a review folder with references.
 
-    Writes ``triage.csv`` (one row a case), ``triage.json`` and ``triage.png`` into the folder.
+    Writes ``triage.csv`` (one row a case), ``triage.json`` and ``triage.png`` into the folder. Where side-cars
+    hold promises, what was reached of them stands beside what was promised.
 
     Args:
         folder: of ``medssl predict``.
@@ -114,20 +120,24 @@ def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
     """
     folder = Path(folder)
     rows: list[dict[str, Any]] = []
-    missing = []
+    missing, promises = [], None
     for side_car in read_side_cars(folder):
+        if "promises" in side_car:  # the same in all of them: a folder is made with one calibration
+            promises = promises_from(side_car["promises"], where=folder)
         reference = find_label(Path(labels), side_car["case"])
         if reference is None:
             missing.append(side_car["case"])
             continue
-        rows.append(_score(side_car, folder, reference))
+        rows.append(_score(side_car, folder, reference, promises))
     if not rows:
         raise InputError(
             labels, f"holds no label of the {len(missing)} cases", "name them <case>.nii.gz, or <case>.png"
         )
     rows.sort(key=lambda row: (-row["priority"], row["case"]))
     triage = measure_triage([row["priority"] for row in rows], [row["error"] for row in rows])
-    write_csv(folder / "triage.csv", rows)
+    if promises is not None:
+        triage = replace(triage, promises=tuple(promises_reached(promises, rows)))
+    write_csv(folder / "triage.csv", rows, columns=list(dict.fromkeys(name for row in rows for name in row)))
     numbers = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(triage).items()}
     write_text(folder / "triage.json", json.dumps({**numbers, "without_reference": missing}, indent=2) + "\n")
     _figure(folder / "triage.png", rows, triage)
@@ -156,7 +166,9 @@ def load_on_grid(scan: Path, segmentation: Path, key: str = "label") -> NDArray[
     return labels
 
 
-def _score(side_car: dict[str, Any], folder: Path, reference: Path) -> dict[str, Any]:
+def _score(
+    side_car: dict[str, Any], folder: Path, reference: Path, promises: Promises | None
+) -> dict[str, Any]:
     # As label maps, both: one without a voxel, or with nothing else, is no fault of a prediction.
     keys = ("prediction", "reference")
     segmentation = folder / side_car["files"]["segmentation"]
@@ -176,6 +188,8 @@ def _score(side_car: dict[str, Any], folder: Path, reference: Path) -> dict[str,
     expected = [value or 0.0 for value in overlaps if kind.empty_counts or value is not None]
     row["boundary_uncertainty"] = side_car["statistics"]["boundary_uncertainty"]
     row["expected_dice"] = round(sum(expected) / len(expected), 6)
+    if promises is not None:
+        row |= case_row(promises, classes, predicted, truth, scores, side_car["spacing_mm"])
     return row
 
 

@@ -1,6 +1,6 @@
 """The voxel maps of a review folder: what each holds and what its file is called, in one table."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
@@ -20,8 +20,8 @@ class VoxelMap:
             class id.
         bids: the same as entities and suffix of a BIDS derivative.
         content: what it holds, for readers.
-        values: the map of a prediction, ``(X, Y, Z)``, or ``(K, X, Y, Z)`` for each class; None where it was
-            not asked for.
+        values: the map of a prediction, ``(X, Y, Z)``, or ``(K, X, Y, Z)`` for each class, or by class id
+            where some have none; None where it was not asked for.
         formulas: by the second map that a predictor was asked for (its ``uncertainty``); empty without one.
         dtype: of the file; None for that of the values.
     """
@@ -30,7 +30,7 @@ class VoxelMap:
     suffix: str
     bids: str
     content: str
-    values: Callable[[Prediction], NDArray[Any] | None]
+    values: Callable[[Prediction], NDArray[Any] | Mapping[int, NDArray[Any]] | None]
     formulas: Mapping[str, str] = field(default_factory=dict)
     dtype: type[np.floating] | None = np.float32  # NIfTI has no half precision
 
@@ -80,6 +80,15 @@ VOXEL_MAPS = (
         "with `--probabilities`: of each class",
         lambda prediction: prediction.probabilities,
     ),
+    VoxelMap(
+        "band",
+        "band-{label}",
+        "label-{label}_desc-medsslband_dseg",
+        "after `medssl calibrate --risk`: of each class 0 outside, 1 beyond the prediction but within the band, "
+        "2 predicted within the band, 3 predicted deeper; uint8",
+        lambda prediction: prediction.bands,
+        dtype=None,
+    ),
 )
 """All of them, in the order in which they are written."""
 
@@ -109,7 +118,10 @@ def map_files(prediction: Prediction) -> Iterator[MapFile]:
         values = kind.values(prediction)
         if values is None:
             continue
-        labels = range(len(values)) if "{label}" in kind.suffix else (None,)
-        for label in labels:
-            array = values if label is None else values[label]
+        arrays: Iterable[tuple[int | None, NDArray[Any]]]
+        if isinstance(values, Mapping):
+            arrays = values.items()
+        else:
+            arrays = enumerate(values) if "{label}" in kind.suffix else ((None, values),)
+        for label, array in arrays:
             yield MapFile(kind.name, label, array if kind.dtype is None else array.astype(kind.dtype))

@@ -32,6 +32,8 @@ p { margin: .3rem 0; max-width: 75rem; }
 .classes i { display: inline-block; width: .9rem; height: .9rem; border: 1px solid #8a9099;
   border-radius: 2px; margin-right: .35rem; vertical-align: -.1rem; }
 .use { color: #7a3b00; background: #fff2df; border-left: 4px solid #e69f00; padding: .4rem .7rem; }
+.promises { background: #e9f3fa; border-left: 4px solid #0072b2; padding: .4rem .7rem; margin: .6rem 0 0; }
+.promises p { font-weight: 600; } .promises ul { margin: .2rem 0; padding-left: 1.2rem; max-width: 73rem; }
 .scroll { overflow-x: auto; margin-top: .9rem; border: 1px solid #d5d9df; border-radius: 6px;
   background: #fff; }
 table { border-collapse: collapse; width: 100%; }
@@ -62,6 +64,7 @@ def write_index(
     files: Mapping[str, Mapping[str, str]],
     about: str,
     words: PageWords,
+    notes: Sequence[str] = (),
     classes: Sequence[SegmentClass] = (),
 ) -> None:
     """Write the page.
@@ -73,6 +76,7 @@ def write_index(
             the page.
         about: a line on the model.
         words: what the page says and shows.
+        notes: sentences on what the numbers promise and what not; the first is the heading of the others.
         classes: of the legend.
     """
     folder = Path(path).parent
@@ -96,12 +100,20 @@ def write_index(
 <p>{html.escape(about)}</p>
 <p>Sorted by review priority: uncertain cases first. Select a heading to sort by it, a picture to enlarge it.
 Fill in <a href="worklist.csv">worklist.csv</a> while you review; {html.escape(words.tools)}.</p>
-{_legend(classes) if words.legend else ""}{use}
+{_legend(classes) if words.legend else ""}{use}{_notes(notes)}
 <div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>
 {chr(10).join(body)}
 </tbody></table></div><script>{SORTING}</script></body></html>
 """,
     )
+
+
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    first, *others = (html.escape(note) for note in notes)
+    items = "".join(f"<li>{note}</li>" for note in others)
+    return f'<section class="promises"><p>{first}</p><ul>{items}</ul></section>'
 
 
 def _legend(classes: Sequence[SegmentClass]) -> str:

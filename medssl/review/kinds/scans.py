@@ -138,10 +138,13 @@ class Scans(ReviewKind):
         return {"spacing_mm": [round(float(value), 6) for value in spacing], "use": RESEARCH_USE}
 
     def columns(self, measured: Mapping[str, Any]) -> dict[str, Any]:
-        """Expected Dice, volume and components of every class, and what touches the border or is empty."""
+        """Expected Dice, its bound, volume and components of every class; what touches the border or is empty."""
         row: dict[str, Any] = {}
         for name, values in measured["classes"].items():
             row[f"expected_dice {name}"] = values["soft_overlap"]
+            if "dice_at_least" in values:  # of a calibration with promises
+                row[f"dice_at_least {name}"] = values["dice_at_least"]
+                row[f"band_ml {name}"] = values["band_ml"]
             row[f"volume_ml {name}"] = values["volume_ml"]
             row[f"components {name}"] = values["components"]
         border = [name for name, values in measured["classes"].items() if values["touches_border"]]
