@@ -11,8 +11,8 @@ def add_calibrate(commands: Any) -> None:
     parser = commands.add_parser(
         "calibrate",
         help="fit a temperature, and bounds for new cases, on validation cases",
-        description="Fit a temperature on cases with labels that nobody trained on; with --risk also a lower bound on "
-        "the Dice of every predicted case, and a band around its boundary that holds the true structure.",
+        description="Fit a temperature on cases with labels that nobody trained on; with --risk also a lower "
+        "bound on the Dice of every predicted case, and a band that holds the true structure.",
     )
     parser.add_argument(
         "places", nargs="*", metavar="RUN DATALIST", help="folder of a run or checkpoint; a MONAI datalist"

@@ -1,8 +1,8 @@
-"""What a finite number of cases allows to promise of a new one: split conformal bounds, conformal risk control.
+"""What cases allow to promise of a new one: split conformal bounds, and conformal risk control.
 
 Sources: Vovk et al. 2005, "Algorithmic Learning in a Random World"; Angelopoulos et al. 2022, "Conformal Risk
-Control". Both need one thing: the new case is exchangeable with the calibration cases, which had no part in the
-model. Nothing is assumed of the model or of the shape of any distribution. MAPIE has both for tables of
+Control". Both need one thing: the new case is exchangeable with the calibration cases, which had no part in
+the model. Nothing is assumed of the model or of the shape of any distribution. MAPIE has both for tables of
 predictions, and controls a loss over a grid of candidates; a loss that falls in steps needs no grid.
 """
 
@@ -122,8 +122,8 @@ def largest_loss(losses: Sequence[FallingLoss]) -> FallingLoss:
 def controlled_width(losses: Sequence[FallingLoss], risk: float) -> float:
     """The smallest width at which the expected loss of a new case is at most ``risk``.
 
-    The smallest ``w`` with ``n / (n + 1) mean_i L_i(w) + 1 / (n + 1) <= risk`` (Angelopoulos et al. 2022, eq. 4
-    with losses in [0, 1]).
+    The smallest ``w`` with ``n / (n + 1) mean_i L_i(w) + 1 / (n + 1) <= risk`` (Angelopoulos et al. 2022,
+    section 1.1, with losses in [0, 1]).
 
     Args:
         losses: one a calibration case.

@@ -9,8 +9,8 @@ from scipy import ndimage
 from medssl.reliability.risk_control import FallingLoss
 
 OUTSIDE, BAND, RIM, CORE = range(4)
-"""Values of a band's map: outside; beyond the prediction, but within the band; predicted within the band; predicted
-deeper than the band."""
+"""Values of a band's map: outside; beyond the prediction but within the band; predicted and within the band;
+predicted and deeper than the band."""
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, ...]
@@ -67,7 +67,7 @@ def band_map(
 
 
 def _depths(inside: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Distance of every voxel inside to the next one outside; beyond the border of the scan all is outside."""
+    """Distance of every voxel inside to the next one outside; beyond the scan's border all is outside."""
     padded = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)
     depths: NDArray[np.float64] = padded[tuple(slice(1, -1) for _ in inside.shape)]
     return depths

@@ -38,8 +38,8 @@ from medssl.review.segmentations import is_sheared
 from medssl.review.settings import prediction_settings
 
 TEMPERATURE_SHARE = 0.2
-"""Of the cases: these fit the temperature and no promise, since a promise of a temperature that was fitted on its own
-cases would not be exact."""
+"""Of the cases: these fit the temperature and no promise, since a promise about a temperature that was fitted
+on the same cases would not be exact."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def case_outcomes(
         if is_sheared(affine):
             raise InputError(
                 item["image"],
-                "its axes are not perpendicular: no distances in mm",
-                "leave it out of the list",
+                "has axes that are not perpendicular",
+                "leave it out",
             )
         spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
         prediction = predictor(Compose(preprocess)(loaded)["image"])
@@ -129,9 +129,9 @@ def fit_promises(
 ) -> Promises:
     """What may be promised of a new case that is exchangeable with these.
 
-    The bound on the Dice is a split conformal one on the error of the expected Dice; the band is controlled in
-    the mean (:mod:`medssl.reliability.risk_control`). Both are of cases in which the class is predicted: of
-    one that is not predicted nothing is promised.
+    The bound on the Dice is a split conformal one on the error of the expected Dice; the band is controlled
+    in the mean (:mod:`medssl.reliability.risk_control`). Both are of cases in which the class is predicted;
+    of a class that is not predicted nothing is promised.
 
     Args:
         outcomes: of every case.
@@ -244,7 +244,7 @@ def calibrate_with_promises(
     path = calibration_file(checkpoint)
     if path.exists() and not overwrite:
         raise InputError(path, "exists already", "add --overwrite")
-    for_temperature, others = (items, items) if temperature is not None else _parted(items, seed)
+    for_temperature, others = (items, items) if temperature is not None else part_for_temperature(items, seed)
     check_number(len(others), risk, what=f"cases of list {list_name!r}" + _beside(items, others))
     deployment = load_deployment([checkpoint], allow=allow, label_map=label_map)
     trained = deployment.description
@@ -270,7 +270,9 @@ def calibrate_with_promises(
     return fit, promises
 
 
-def _parted(items: Sequence[dict[str, Any]], seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def part_for_temperature(
+    items: Sequence[dict[str, Any]], seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Those that fit the temperature, and the others; no patient is among both."""
     patients = sorted({_patient(item) for item in items})
     order = generator("temperature cases", seed).permutation(len(patients))

@@ -1,7 +1,7 @@
 """What is promised of a new prediction: a lower bound on its Dice, and a band that holds the true structure.
 
-Both are fitted on cases that had no part in the training (:mod:`medssl.review.promise_fitting`), kept as plain
-data with the checkpoint's temperature, and belong to predictions that are made as those were.
+Both are fitted on cases that had no part in the training (:mod:`medssl.review.promise_fitting`), kept as
+plain data with the checkpoint's temperature, and belong to predictions that are made as those were.
 """
 
 import logging
@@ -31,8 +31,9 @@ class ClassPromise:
 
     Attributes:
         cases: their number.
-        overestimate: what the expected Dice is above the true one at most, with probability 1 - risk; negative
-            where it is too low. None where the cases are too few for the risk; then the widths are, too.
+        overestimate: with probability 1 - risk the expected Dice is above the true one by at most this;
+            negative where it is too low. None where the cases are too few for the risk; then the widths are,
+            too.
         outer_mm: how far the band reaches beyond the prediction; what lies further out is at most ``risk`` of
             the true structure, in expectation.
         inner_mm: how far it reaches into the prediction; what lies deeper and is not the structure is at most
@@ -166,13 +167,13 @@ def stored_promises(checkpoint: str | Path) -> Promises | None:
 
 
 def promises_for(promises: Promises | None, settings: Mapping[str, Any]) -> Promises | None:
-    """The promises, if they hold for predictions with these settings; else none, and a warning that says why."""
+    """The promises, where they hold for predictions with these settings; else None, and a warning of why."""
     if promises is None:
         return None
     differing = promises.differing(settings)
     if differing:
         logger.warning(
-            "no bound and no band: they were calibrated with other settings (%s); `medssl calibrate` with these",
+            "no bound and no band: calibrated with other settings (%s); run `medssl calibrate` with these",
             ", ".join(
                 f"{name} {promises.settings.get(name)}, now {settings.get(name)}" for name in differing
             ),

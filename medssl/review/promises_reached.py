@@ -43,8 +43,9 @@ class Reached:
         promised = "" if self.promised is None else f" (promised {self.promised:.1%})"
         low, high = self.interval
         line = (
-            f"{self.name}: bounds hold in {self.bounds_hold:.1%} of {self.cases} cases{promised}, 95% interval "
-            f"{low:.1%} to {high:.1%}; mean bound {self.mean_bound:.3f}, mean Dice {self.mean_dice:.3f}"
+            f"{self.name}: bounds hold in {self.bounds_hold:.1%} of {self.cases} cases{promised}, "
+            f"95% interval {low:.1%} to {high:.1%}; mean bound {self.mean_bound:.3f}, "
+            f"mean Dice {self.mean_dice:.3f}"
         )
         if self.captured is None:
             return line

@@ -108,8 +108,8 @@ def measure_triage(priority: Sequence[float], error: Sequence[float]) -> Triage:
 def evaluate_review(folder: str | Path, labels: str | Path) -> Triage:
     """Compare the segmentations of a review folder with references.
 
-    Writes ``triage.csv`` (one row a case), ``triage.json`` and ``triage.png`` into the folder. Where side-cars
-    hold promises, what was reached of them stands beside what was promised.
+    Writes ``triage.csv`` (one row a case), ``triage.json`` and ``triage.png`` into the folder. Where
+    side-cars hold promises, what was reached of them stands beside what was promised.
 
     Args:
         folder: of ``medssl predict``.

@@ -84,8 +84,8 @@ VOXEL_MAPS = (
         "band",
         "band-{label}",
         "label-{label}_desc-medsslband_dseg",
-        "after `medssl calibrate --risk`: of each class 0 outside, 1 beyond the prediction but within the band, "
-        "2 predicted within the band, 3 predicted deeper; uint8",
+        "after `medssl calibrate --risk`: of each class 0 outside, 1 beyond the prediction but within the "
+        "band, 2 predicted and within the band, 3 predicted and deeper; uint8",
         lambda prediction: prediction.bands,
         dtype=None,
     ),

@@ -33,7 +33,9 @@ from .scans import AFFINES, MAPS, SPACING, THRESHOLD, Threshold, affine, assert_
 MODEL = [{"file": "last.pt", "run": "seed1", "sha256": "0" * 64}]
 
 
-def package(out, items, *, spacing=None, networks=None, classes=2, names=None, options=None, **settings):
+def package(
+    out, items, *, spacing=None, networks=None, classes=2, names=None, options=None, promises=None, **settings
+):
     steps = [LoadCased("image", h5_spacing=0.625), CropForegroundd("image", source_key="image")]
     if spacing:
         steps.append(Spacingd("image", pixdim=spacing, mode="bilinear"))
@@ -48,6 +50,7 @@ def package(out, items, *, spacing=None, networks=None, classes=2, names=None, o
         classes=segment_classes(classes, names or {1: "left atrium"}),
         model=MODEL,
         options=options,
+        promises=promises,
     )
 
 

@@ -138,7 +138,7 @@ class Scans(ReviewKind):
         return {"spacing_mm": [round(float(value), 6) for value in spacing], "use": RESEARCH_USE}
 
     def columns(self, measured: Mapping[str, Any]) -> dict[str, Any]:
-        """Expected Dice, its bound, volume and components of every class; what touches the border or is empty."""
+        """Of every class expected Dice, bound, volume and components; what touches the border or is empty."""
         row: dict[str, Any] = {}
         for name, values in measured["classes"].items():
             row[f"expected_dice {name}"] = values["soft_overlap"]
