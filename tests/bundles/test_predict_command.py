@@ -179,6 +179,46 @@ def test_a_temperature_is_fitted_kept_and_used(phantoms, scans, trained, tmp_pat
     np.testing.assert_array_equal(labels(tmp_path / "out"), labels(tmp_path / "raw"))
 
 
+def few(phantoms, tmp_path, trained, validation=(3, 4, 5)):
+    """A copy of a checkpoint and a datalist with validation cases that it was not trained on."""
+    shutil.copy(trained / "last.pt", tmp_path / "last.pt")
+    first, *others = (
+        {k: str(phantoms / f"{k}s" / f"phantom_00{n}.nii.gz") for k in ("image", "label")}
+        for n in (1, *validation)
+    )
+    (tmp_path / "d.json").write_text(json.dumps({"training": [first], "validation": others}))
+    return ["calibrate", str(tmp_path / "last.pt"), str(tmp_path / "d.json"), "--device", "cpu"]
+
+
+def test_promises_are_fitted_kept_written_and_measured(phantoms, trained, tmp_path, capsys):
+    command = few(phantoms, tmp_path, trained)
+    assert main([*command, "--risk", "0.1"]) == 2
+    assert "2 cases of list 'validation', beside 1 that fit the temperature" in capsys.readouterr().err
+    assert not (tmp_path / "last.calibration.json").exists()
+    assert main([*command, "--risk", "0.4", "--temperature", "2"]) == 0
+    assert "rank 3 of 3, level 0.7500" in capsys.readouterr().out
+    promises = json.loads((tmp_path / "last.calibration.json").read_text())["promises"]
+    assert (promises["cases"], promises["settings"]["temperature"]) == (3, 2.0)
+    out = tmp_path / "out"
+    assert (
+        main(["predict", str(tmp_path / "last.pt"), str(tmp_path / "d.json"), str(out), "--device", "cpu"])
+        == 0
+    )
+    capsys.readouterr()
+    # On the way of a prediction, bit for bit: of the very cases of the calibration it is the largest error.
+    assert main(["review", "evaluate", str(out), "--labels", str(phantoms / "labels"), "--json"]) == 0
+    errors = []
+    with (out / "triage.csv").open(newline="") as table:
+        for row in csv.DictReader(table):
+            errors.append(float(row["expected_dice"]) - (1 - float(row["error"])))
+    (one,) = promises["classes"].values()
+    assert one["cases"] == len(errors) == 3
+    assert max(errors) == pytest.approx(one["overestimate"], abs=2e-6)
+    (reached,) = json.loads(capsys.readouterr().out)["promises"]
+    assert (reached["cases"], reached["bounds_hold"]) == (3, 1)
+    assert reached["captured"] >= 0.6
+
+
 @pytest.fixture(scope="module")
 def awkward(tmp_path_factory):
     """Three classes, an oblique order of axes that is not RAS, thick slices, and a margin of zeros."""
