@@ -72,10 +72,12 @@ def review_case(
     prediction = replace(prediction, labels=clean_labels(prediction.labels, options))
     measurements = kind.measure(prediction, affine)
     promised: dict[str, dict[str, float]] = {}
+    warnings: list[str] = []
     if promises is not None:
         spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
-        # In mm along the axes, which must be perpendicular: a sheared scan is warned of below.
-        bands = {} if is_sheared(affine) else promises.bands(prediction, spacing)
+        sheared = is_sheared(affine)
+        bands = {} if sheared else promises.bands(prediction, spacing)
+        warnings += ["the scan's axes are not perpendicular: no band in mm"] * sheared
         promised = promises.measured(prediction, bands, spacing)
         prediction = replace(prediction, bands=bands)
     maps = {}
@@ -101,7 +103,7 @@ def review_case(
         },
         "statistics": _plain(measurements, classes, promised),
         **({"promises": promises.plain()} if promises is not None else {}),
-        "warnings": others.warnings,
+        "warnings": warnings + others.warnings,
         "model": list(model),
         "settings": settings,
         "stored_as": str(prediction.confidence.dtype),

@@ -135,6 +135,13 @@ def test_a_temperature_changes_confidence_and_no_label(shapes, trained, datalist
     assert confident[0] != confident[1]
 
 
+def test_promises_are_for_scans(trained, datalist, tmp_path, capsys):
+    shutil.copy(trained / "last.pt", tmp_path / "last.pt")
+    assert called("calibrate", tmp_path / "last.pt", datalist, "--device", "cpu", "--risk", "0.5") == 2
+    assert "is for scans, and this model is for images" in capsys.readouterr().err
+    assert not (tmp_path / "last.calibration.json").exists()
+
+
 def test_inference_does_not_write_over_maps(shapes, trained, tmp_path):
     settings = {
         **{name: TINY_IMAGES[name] for name in ("configs", "bundle_root", "device")},

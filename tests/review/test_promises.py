@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import ndimage
 from medssl.common.errors import InputError
 from medssl.inference.temperature import TemperatureFit, save_temperature
 from medssl.metrics import dice
-from medssl.reliability.risk_control import FallingLoss, controlled_width
+from medssl.reliability.risk_control import FallingLoss, conformal_bound, controlled_width
 from medssl.review import PackageOptions
 from medssl.review.promise_fitting import ClassOutcome, fit_promises, part_for_temperature
 from medssl.review.promise_words import promise_table, promise_words
@@ -274,4 +273,24 @@ def test_of_several_classes_at_once_the_words_promise_only_what_was_asked_for():
     assert "all classes of a case at once" in promise_words(both)[0]
     assert both.classes["a"].overestimate == both.classes["b"].overestimate
     assert both.classes["a"].overestimate >= each.classes["a"].overestimate
-    assert replace(both, jointly=False) != both
+    # Through the worst class of each case.
+    errors = [max(one.expected_dice - one.dice for one in case.values()) for case in cases]
+    assert both.classes["a"].overestimate == conformal_bound(errors, 0.2)
+    width = both.classes["b"].outer_mm
+    for just, holds in ((width, True), (width - 0.01, False)):
+        missed = [max(float(one.missed.at(just)) for one in case.values()) for case in cases]
+        assert ((sum(missed) + 1) / (len(missed) + 1) <= 0.2 + 1e-9) == holds
+
+
+def test_a_sheared_scan_has_a_bound_and_no_band_in_mm(tmp_path):
+    matrix = np.diag([*SPACING, 1.0])
+    matrix[0, 1] = 0.3
+    image = nib.Nifti1Image(body((24, 22, 14), SPACING, 3), matrix)
+    image.set_sform(matrix, 1)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    package(tmp_path / "out", [item(tmp_path / "scan.nii.gz")], promises=promised())
+    car = json.loads((tmp_path / "out" / "c1.json").read_text())
+    assert car["statistics"]["classes"]["left atrium"]["dice_at_least"] > 0.5
+    assert car["statistics"]["classes"]["left atrium"]["band_ml"] is None
+    assert "no band" in " ".join(car["warnings"])
+    assert not list((tmp_path / "out").glob("*band*"))
