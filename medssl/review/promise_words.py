@@ -6,19 +6,19 @@ from medssl.review.promises import ClassPromise, Promises
 
 def promise_words(promises: Promises) -> list[str]:
     """Sentences for the page: a heading, the promises, class by class, and their limits."""
-    share, risk = f"{1 - promises.risk:.0%}", f"{promises.risk:.0%}"
+    share, risk = _percent(1 - promises.risk), _percent(promises.risk)
     scope = "for all classes of a case at once" if promises.jointly else "for each class by itself"
     cases = f"{promises.cases} cases with references"
     lines = [f"Promises at a risk of {risk} {scope}, calibrated on {cases}"]
     lines.append(
-        f"Dice at least: in {share} of new cases the Dice is at least this bound. Band: prediction and "
+        f"Dice at least: in at least {share} of new cases the Dice reaches this bound. Band: prediction and "
         f"band together (values 1 to 3 of its map) hold at least {share} of the true structure on average; "
         f"what is wrong in the core (value 3) is at most {risk} of the prediction on average."
     )
     lines += [f"{name}: {_of_class(one, promises.risk)}." for name, one in promises.classes.items()]
     lines += [
         "They hold for cases like those of the calibration: same scanners, same protocol, same kind of "
-        "patients, and on average over many of them. Nobody knows which cases are the others, and of a "
+        "patients, and on average over many of them. Nobody knows which bounds are the ones that fail: of a "
         "single case nothing is certain.",
         "They do not hold for other hospitals, scanners or diseases, nor for cases that were picked by their "
         "look, by their uncertainty or from the top of this list: among the worst cases more bounds fail.",
@@ -42,6 +42,11 @@ def _of_class(one: ClassPromise, risk: float) -> str:
         f"with so few the bounds of one calibration in 20 hold in fewer than "
         f"{coverage_to_expect(one.cases, risk):.0%} of cases"
     )
+
+
+def _percent(share: float) -> str:
+    """With all its digits: rounded up it would promise too much."""
+    return f"{100 * share:.6g}%"
 
 
 def promise_table(promises: Promises) -> str:

@@ -208,7 +208,7 @@ def test_side_car_worklist_and_page_say_what_is_promised_and_what_not(reviewed):
     assert rows["empty"]["dice_at_least left atrium"] == rows["empty"]["band_ml left atrium"] == ""
     page = (folder / "out" / "index.html").read_text()
     for words in (
-        "in 90% of new cases the Dice is at least this bound",
+        "in at least 90% of new cases the Dice reaches this bound",
         "at least 90% of the true structure on average",
         "left atrium: band 2.00 mm outwards and 1.70 mm inwards; from 12 cases",
         "same scanners",
