@@ -14,25 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from medssl.reliability.conformal.quantiles import conformal_rank
+
 _SLACK = 1e-9  # of (n + 1) risk, which floating point may leave just below a whole number
-
-
-def conformal_rank(count: int, risk: float) -> int:
-    """``ceil((n + 1) (1 - risk))``, the rank of the score that ``1 - risk`` of new cases stay at or below.
-
-    Args:
-        count: calibration cases ``n``.
-        risk: in (0, 1).
-
-    Returns:
-        In [1, n + 1]; ``n + 1`` means that the cases are too few.
-
-    >>> conformal_rank(9, 0.1), conformal_rank(8, 0.1), conformal_rank(40, 0.1)
-    (9, 9, 37)
-    """
-    if not 0 < risk < 1:
-        raise ValueError(f"risk must lie between 0 and 1, got {risk}")
-    return count + 1 - math.floor((count + 1) * risk + _SLACK)
 
 
 def fewest_cases(risk: float) -> int:
@@ -45,10 +29,12 @@ def fewest_cases(risk: float) -> int:
 
 
 def conformal_bound(scores: Sequence[float], risk: float) -> float:
-    """The score of rank :func:`conformal_rank`: a new case's is at most this with probability ``1 - risk``.
+    """The score of rank ``conformal_rank``: a new case's is at most this with probability ``1 - risk``.
 
     The probability is over calibration cases and new case together, and at most ``1 - risk + 1 / (n + 1)``
     where no two scores are equal.
+
+    ``conformal_quantile`` is the same for tensors.
 
     Args:
         scores: one a calibration case.
@@ -60,6 +46,8 @@ def conformal_bound(scores: Sequence[float], risk: float) -> float:
     >>> conformal_bound([0.3, 0.1, 0.2], 0.5)
     0.2
     """
+    if not 0 < risk < 1:
+        raise ValueError(f"risk must lie between 0 and 1, got {risk}")
     rank = conformal_rank(len(scores), risk)
     return sorted(scores)[rank - 1] if rank <= len(scores) else math.inf
 

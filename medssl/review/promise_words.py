@@ -1,6 +1,7 @@
 """What is promised, and what is not, in words for those who read the review."""
 
-from medssl.reliability.risk_control import conformal_rank, coverage_to_expect, fewest_cases
+from medssl.reliability.conformal.quantiles import conformal_rank
+from medssl.reliability.risk_control import coverage_to_expect, fewest_cases
 from medssl.review.promises import ClassPromise, Promises
 
 

@@ -6,10 +6,10 @@ from math import ceil, inf
 import numpy as np
 import pytest
 
+from medssl.reliability.conformal.quantiles import conformal_rank
 from medssl.reliability.risk_control import (
     FallingLoss,
     conformal_bound,
-    conformal_rank,
     controlled_width,
     coverage_to_expect,
     fewest_cases,
@@ -36,7 +36,7 @@ def test_the_bound_is_the_score_of_its_rank_and_infinite_with_too_few():
     assert conformal_bound([], 0.2) == inf
     for risk in (0, 1, -0.1):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            conformal_rank(9, risk)
+            conformal_bound([0.5] * 9, risk)
 
 
 @pytest.mark.parametrize(("count", "risk"), [(9, 0.1), (19, 0.1), (32, 0.2), (14, 0.35)])
