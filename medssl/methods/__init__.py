@@ -13,6 +13,7 @@ from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.fixmatch import FixMatch
 from medssl.methods.ramps import SigmoidRamp
 from medssl.methods.rankmatch import RankMatch
+from medssl.methods.self_reliance import SelfReliance
 from medssl.methods.supervised import Supervised
 from medssl.methods.tcseg import TCSeg
 from medssl.methods.teacher import Teacher
@@ -104,6 +105,7 @@ __all__ = [
     "Method",
     "PseudoLabels",
     "RankMatch",
+    "SelfReliance",
     "SigmoidRamp",
     "Supervised",
     "TCSeg",
