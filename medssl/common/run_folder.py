@@ -45,6 +45,11 @@ class RunFolder:
         """``config.yaml``."""
         return self.path / "config.yaml"
 
+    @property
+    def calibrator(self) -> Path:
+        """``calibrator.pt``, what turned an annotator's maps into labels, where the run has one."""
+        return self.path / "calibrator.pt"
+
     def scores(self, checkpoint: str, subset: str = "test") -> Path:
         """``cases_best.csv`` and so on; of validation cases ``cases_best_validation.csv``."""
         return self.path / f"cases_{checkpoint}{_ending(subset)}.csv"
@@ -113,6 +118,6 @@ SCORES = tuple(
 
 RUN_FILES = (
     *("run.json", "config.yaml", "metadata.json", "logging.conf"),
-    *("best.pt", "last.pt", *SCORES, "pseudo_labels.csv", "log.jsonl"),
+    *("calibrator.pt", "best.pt", "last.pt", *SCORES, "pseudo_labels.csv", "log.jsonl"),
 )
 """Everything that a run may write; overwriting removes these and nothing else."""

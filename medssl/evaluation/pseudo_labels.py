@@ -22,6 +22,8 @@ from medssl.common.run_folder import (
     UNSELECTED_RATES,
 )
 from medssl.data import SeededDataset
+from medssl.data.batches.loader import WEAK
+from medssl.data.reading.annotations import ANNOTATION
 from medssl.methods import PseudoLabels
 from medssl.metrics import ClassSelectionCounts, SelectionQuality
 from medssl.reliability import Selection, Selector, choose
@@ -50,7 +52,7 @@ class PseudoLabelQuality:
 
     Every ``interval`` epochs the method is asked what it would train on now
     (:meth:`medssl.methods.Method.pseudo_labels`), for one patch of each of some unlabelled training cases
-    whose labels were kept aside. The patches are drawn once, as training draws its own: by the same
+    whose labels were kept aside; one that learns from an annotator is shown his labels, too. The patches are drawn once, as training draws its own: by the same
     augmentation, with a seed that depends on the case's place alone. Networks are in training mode, as in a
     step (dropout, batch statistics); afterwards running statistics and random generators are put back, so
     that a training with this handler ends bit for bit like one without. A training without pseudo-labels
@@ -111,7 +113,7 @@ class PseudoLabelQuality:
         self.preprocessing, self.augmentation = preprocessing, augmentation
         self.selectors = dict(selectors or {})
         self.interval, self.batch_size, self.seed = interval, batch_size, seed
-        self._patches: list[tuple[Tensor, Tensor]] | None = None
+        self._patches: list[dict[str, Tensor]] | None = None
         self._rows: list[dict[str, Any]] = []
         self._left_out: set[str] = set()
 
@@ -150,15 +152,15 @@ class PseudoLabelQuality:
         buffers = [buffer.clone() for buffer in method.buffers()]
         records: dict[str, SelectorRecord] = {}
         try:
-            patches = self._load()
+            patches = self._load(annotated=ANNOTATION in method.views)
             torch.manual_seed(self.seed + engine.state.iteration)
             method.train()
             for start in range(0, len(patches), self.batch_size):
                 rows = patches[start : start + self.batch_size]
-                images = torch.stack([image for image, _ in rows]).to(device)
-                truth = torch.stack([label for _, label in rows]).to(device)
+                shown = {key: torch.stack([row[key] for row in rows]).to(device) for key in rows[0]}
+                images, truth = shown.pop("image"), shown.pop("label")
                 valid = _valid(images, truth)
-                asked = {"valid": valid} if method.wants_valid else {}
+                asked: dict[str, Any] = {**shown, **({"valid": valid} if method.wants_valid else {})}
                 with torch.no_grad(), engine.autocast():
                     pseudo = method.pseudo_labels(images, **asked)
                     if pseudo is None:
@@ -191,14 +193,15 @@ class PseudoLabelQuality:
                 selector.train(training)
         return selections
 
-    def _load(self) -> list[tuple[Tensor, Tensor]]:
-        """The patches ``(C, *S)`` and their labels ``(*S)``, drawn at the first call."""
+    def _load(self, *, annotated: bool) -> list[dict[str, Tensor]]:
+        """The patches ``image`` ``(C, *S)``, with ``label`` and ``annotation`` ``(*S)``, drawn at first."""
         if self._patches is None:
             cases = [case for item in self.cases if (case := self._preprocess(item)) is not None]
-            dataset = SeededDataset(cases, self.augmentation)
+            views = (WEAK, ANNOTATION) if annotated else (WEAK,)
+            dataset = SeededDataset(cases, self.augmentation, views=views)
             rows = [dataset[index, self.seed + index] for index in range(len(dataset))]
             # An error is returned in a worker only.
-            self._patches = [(row["image"], row["label"]) for row in rows if isinstance(row, dict)]
+            self._patches = [row for row in rows if isinstance(row, dict)]
         return self._patches
 
     def _preprocess(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -223,7 +226,8 @@ class PseudoLabelQuality:
         for statistic, values in counts.statistics.items():
             mean = sum(values) / len(values)
             rows[0][statistic] = round(mean, 6) if math.isfinite(mean) else ""
-        first = 0 if self._load()[0][1].ndim == 2 else 1  # class 0 is background in scans alone
+        of_images = bool(self._patches) and self._patches[0]["label"].ndim == 2
+        first = 0 if of_images else 1  # class 0 is background in scans alone
         for label in range(first, self.num_classes):
             unselected = counts.compute_class(label, everything=True)
             compared = (unselected.ppv, unselected.npv, unselected.tpr)

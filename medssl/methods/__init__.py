@@ -10,6 +10,7 @@ from typing import Any
 
 from medssl.common.errors import InputError, unknown_name
 from medssl.methods.base import Batch, Method, PseudoLabels
+from medssl.methods.conformal_self_training import ConformalSelfTraining
 from medssl.methods.fixmatch import FixMatch
 from medssl.methods.ramps import SigmoidRamp
 from medssl.methods.rankmatch import RankMatch
@@ -101,6 +102,7 @@ def _defined_in(module: ModuleType) -> list[type[Method]]:
 
 __all__ = [
     "Batch",
+    "ConformalSelfTraining",
     "FixMatch",
     "Method",
     "PseudoLabels",

@@ -23,7 +23,8 @@ class Batch:
     Attributes:
         labeled_images: ``(L, C, *S)`` float.
         labels: ``(L, *S)`` integer class ids, 255 where ignored.
-        unlabeled: views of the unlabelled images ``(U, C, *S)`` float, those that the method asks for.
+        unlabeled: views of the unlabelled images ``(U, C, *S)`` float, those that the method asks for. The
+            view ``"annotation"`` holds an annotator's labels of them, int64 ``(U, *S)``, 255 where ignored.
         valid: bool ``(U, *S)``, the voxels of the unlabelled images that are image and not padding; None
             where all are, or where the method does not ask.
     """
@@ -125,7 +126,8 @@ class Method(nn.Module, ABC):
 
         Args:
             images: unlabelled images ``(U, C, *S)``.
-            valid: bool ``(U, *S)``, image and not padding; given to methods with :attr:`wants_valid`.
+            valid: bool ``(U, *S)``, image and not padding; given to methods with :attr:`wants_valid`. Those that
+                ask for the view ``"annotation"`` are given it as a third argument of that name.
 
         Returns:
             None for a method without pseudo-labels, such as the supervised one.

@@ -1,5 +1,6 @@
 """The trainer, its handlers, checkpoints and run folders."""
 
+from medssl.training.annotations import AnnotatedCases
 from medssl.training.cases import TrainingCases, begin_run, run_name
 from medssl.training.checkpointer import Checkpointer
 from medssl.training.configuration import merged_configuration
@@ -28,6 +29,7 @@ from medssl.training.validation_reliability import ValidationReliability
 from medssl.training.validation_warnings import FruitlessValidations
 
 __all__ = [
+    "AnnotatedCases",
     "Checkpointer",
     "FruitlessValidations",
     "JsonLogHandler",

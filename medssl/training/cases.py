@@ -104,6 +104,7 @@ def begin_run(
     seed: int,
     setting: str | None = None,
     bundle_root: str | Path = ".",
+    annotations_sha256: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> RunFolder:
@@ -120,6 +121,7 @@ def begin_run(
         seed: the seed.
         setting: name of the row that the run belongs to in a table; by default the method's.
         bundle_root: the bundle, whose ``logging.conf`` is kept.
+        annotations_sha256: hash of the annotation maps, of a method that learns from an annotator.
         resume: go on with the run in the folder.
         overwrite: replace it.
 
@@ -134,6 +136,7 @@ def begin_run(
         seed=seed,
         setting=setting,
         logging_conf=Path(bundle_root) / "configs" / "logging.conf",
+        annotations_sha256=annotations_sha256,
         resume=resume,
         overwrite=overwrite,
         **cases.record,

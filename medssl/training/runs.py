@@ -35,7 +35,7 @@ from medssl.training.trainer import SemiSupervisedTrainer
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
 # What is written before the first step: a run that ended there left nothing to lose.
-_BEFORE_STEPS = ("run.json", "config.yaml", "metadata.json", "logging.conf")
+_BEFORE_STEPS = ("run.json", "config.yaml", "metadata.json", "logging.conf", "calibrator.pt")
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ def start_run(
     test_fingerprint: str | None = None,
     label_map: Mapping[Any, int] | None = None,
     training_cases: Sequence[str] | None = None,
+    annotations_sha256: str | None = None,
     logging_conf: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -85,6 +86,7 @@ def start_run(
         test_fingerprint: that of the test files alone; runs that differ in it are never compared.
         label_map: stored class ids that stand for others, which a datalist may bring.
         training_cases: names of the labelled cases, on which nothing must be fitted or scored later.
+        annotations_sha256: hash of the annotation maps, of a method that learns from an annotator.
         logging_conf: the bundle's; left out where there is no such file.
         resume: go on with the run in the folder, or start it where there is none yet.
         overwrite: remove what an earlier run wrote, and nothing else.
@@ -110,6 +112,7 @@ def start_run(
         "test_fingerprint": test_fingerprint,
         "label_map": plain(label_map),
         "training_cases": plain(training_cases),
+        "annotations_sha256": annotations_sha256,
     }
     run = RunFolder(Path(out))
     # As the files will give them back.

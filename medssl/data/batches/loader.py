@@ -1,7 +1,8 @@
 """From cached cases to training batches: labelled rows, and views of unlabelled ones by name.
 
-The view ``"weak"`` is a case under the augmentation. Every other, such as ``"strong1"``, is an intensity
-transform of that same patch with draws of its own.
+The view ``"weak"`` is a case under the augmentation. Every ``"strong1"`` and so on is an intensity transform of
+that same patch with draws of its own. The view ``"annotation"`` holds no image but an annotator's labels, which
+the augmentation moved as it moves labels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,14 +20,16 @@ from medssl.common.errors import InputError, find_input_error, unknown_name
 from medssl.common.ranks import rank
 from medssl.data.batches.augmentation import SQUARE_KEY
 from medssl.data.batches.sampling import Draw, TwoStreamBatchSampler
+from medssl.data.reading.annotations import ANNOTATION
 
 Augmentation = Callable[[dict[str, Any]], Any]
 Row = dict[str, Tensor]
 TwoStreamBatch = dict[str, Any]
 
 WEAK = "weak"
+VALID = "valid"
 STRONG = "strong"
-"""The name of every other view begins so."""
+"""The names of strong views begin so."""
 
 
 def check_views(
@@ -38,9 +41,9 @@ def check_views(
         InputError: an unknown view, a strong one without a strong augmentation, or views of no row.
     """
     for view in views:
-        if view != WEAK and not view.startswith(STRONG):
-            raise unknown_name("view", view, (WEAK, STRONG))
-        if view != WEAK and strong is None:
+        if view not in (WEAK, ANNOTATION) and not view.startswith(STRONG):
+            raise unknown_name("view", view, (WEAK, STRONG, ANNOTATION))
+        if view.startswith(STRONG) and strong is None:
             remedy = "give strong_augmentation, or a method without this view"
             raise InputError(f"view {view!r}", "there is no strong augmentation", remedy)
     if views and unlabeled_per_batch == 0:
@@ -56,9 +59,10 @@ class SeededDataset(Dataset[Row | InputError]):
 
     Args:
         dataset: preprocessed cases: dictionaries with ``image`` ``(C, *S)`` and, where labelled, ``label``
-            ``(1, *S)``, such as ``monai.data.CacheDataset`` gives.
+            ``(1, *S)``, such as ``monai.data.CacheDataset`` gives; unlabelled ones perhaps with ``annotation``
+            ``(1, *S)``, class ids with 255 where ignored.
         augmentation: MONAI transform of such a dictionary that gives one dictionary; None for none.
-        views: those of an unlabelled case, ``"weak"`` and names that begin with ``"strong"``.
+        views: those of an unlabelled case, ``"weak"``, names that begin with ``"strong"``, ``"annotation"``.
         strong: random transform of a dictionary with the weak view as ``image``, of its intensities alone;
             drawn anew for each strong view.
         valid: whether unlabelled cases say which voxels are image. The augmentation then moves a map of ones
@@ -92,8 +96,9 @@ class SeededDataset(Dataset[Row | InputError]):
             draw: index of the case and seed of its random transforms.
 
         Returns:
-            Plain tensors. Of a labelled case: ``image`` float32 ``(C, *S)`` and ``label`` int64 ``(*S)``; of
-            another: every view, float32 ``(C, *S)``, and, where asked for, ``valid`` bool ``(*S)``. In a
+            Plain tensors. Of a labelled case: ``image`` float32 ``(C, *S)``, ``label`` int64 ``(*S)`` and, where
+            it is a view and the case has one, ``annotation`` int64 ``(*S)``; of another: every view, float32
+            ``(C, *S)`` or ``annotation``, and, where asked for, ``valid`` bool ``(*S)``. In a
             worker process an :class:`InputError` is returned instead of raised, because torch would turn it
             into a ``RuntimeError`` on the way; :class:`TwoStreamLoader` raises it.
         """
@@ -110,20 +115,40 @@ class SeededDataset(Dataset[Row | InputError]):
     def _row(self, index: int, seed: int) -> Row:
         case = self.dataset[index]
         # A new dictionary of plain tensors: the cache stays as it is, and no affine is tracked in vain.
-        item: dict[str, Any] = {key: _plain(case[key]) for key in ("image", "label") if key in case}
+        maps = self._maps(case)
+        item: dict[str, Any] = {"image": _plain(case["image"])}
         item[SQUARE_KEY] = _square_in_plane(case["image"])
-        labeled = "label" in item
-        if self.valid and not labeled:
-            item["label"] = torch.ones_like(item["image"][:1])
+        if maps:
+            # Whatever is moved with the image is a channel of its label, and so is moved alike.
+            item["label"] = torch.cat(list(maps.values())) if len(maps) > 1 else next(iter(maps.values()))
         item = _transformed(self.augmentation, item, seed)
         weak = _plain(item["image"]).to(torch.float32).contiguous()
-        if labeled:
-            return {"image": weak, "label": _plain(item["label"])[0].to(torch.int64).contiguous()}
-        row = {view: weak if view == WEAK else self._strong(weak, seed_of(seed, view)) for view in self.views}
+        moved = dict(zip(maps, _plain(item["label"]), strict=True)) if maps else {}
+        ids = {name: entry.to(torch.int64).contiguous() for name, entry in moved.items() if name != VALID}
+        if "label" in ids:
+            return {"image": weak, **ids}
+        row = {}
+        for view in self.views:
+            if view == ANNOTATION:
+                row[view] = ids[view]
+            else:
+                row[view] = weak if view == WEAK else self._strong(weak, seed_of(seed, view))
         if self.valid:
-            moved = _plain(item["label"])[0]
-            row["valid"] = (moved > 0) & (moved != IGNORE)
+            row[VALID] = (moved[VALID] > 0) & (moved[VALID] != IGNORE)
         return row
+
+    def _maps(self, case: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What is moved with the image of a case, ``(1, *S)`` each."""
+        labeled = "label" in case
+        maps = {"label": _plain(case["label"])} if labeled else {}
+        if ANNOTATION in self.views and (ANNOTATION in case or not labeled):
+            if ANNOTATION not in case:
+                fault = "there is no annotation map"
+                raise InputError(f"view {ANNOTATION!r}", fault, "give annotations, or a method without this view")
+            maps[ANNOTATION] = _plain(case[ANNOTATION])
+        if self.valid and not labeled:
+            maps[VALID] = torch.ones_like(_plain(case["image"])[:1])
+        return maps
 
     def _strong(self, weak: Tensor, seed: int) -> Tensor:
         image = _transformed(self.strong, {"image": weak.clone()}, seed)["image"]
@@ -154,7 +179,7 @@ def collate_two_stream(
 
     Returns:
         ``image`` ``(L, C, *S)``, ``label`` ``(L, *S)`` and ``unlabeled``, each view ``(U, C, *S)`` by its
-        name; ``valid`` ``(U, *S)`` where a voxel of these rows is padding. An :class:`InputError` among the
+        name (``annotation`` ``(U, *S)``); ``valid`` ``(U, *S)`` where a voxel of these rows is padding. An :class:`InputError` among the
         rows is handed through.
 
     Raises:
@@ -172,17 +197,19 @@ def collate_two_stream(
         raise ValueError(f"labelled rows must come first, got {['label' in row for row in rows]}")
     if labeled_rows is not None and count != labeled_rows:
         raise ValueError(f"{labeled_rows} rows may carry a label, got {count}")
-    columns = [name for name in (unlabeled[0] if unlabeled else ()) if name != "valid"]
-    images = [row["image"] for row in labeled] + [row[name] for row in unlabeled for name in columns]
+    columns = [name for name in (unlabeled[0] if unlabeled else ()) if name != VALID]
+    views = [name for name in columns if name != ANNOTATION]
+    images = [row["image"] for row in labeled] + [row[name] for row in unlabeled for name in views]
+    maps = [row["label"] for row in labeled] + [row[ANNOTATION] for row in unlabeled if ANNOTATION in row]
     shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1 or any(row["label"].shape != images[0].shape[1:] for row in labeled):
+    if len(shapes) > 1 or any(entry.shape != images[0].shape[1:] for entry in maps):
         raise ValueError(f"rows differ in shape, got images {sorted(shapes)}: crop or pad to one patch size")
     batch: TwoStreamBatch = {name: torch.stack([row[name] for row in labeled]) for name in ("image", "label")}
     batch["unlabeled"] = {name: torch.stack([row[name] for row in unlabeled]) for name in columns}
-    if unlabeled and "valid" in unlabeled[0]:
-        valid = torch.stack([row["valid"] for row in unlabeled])
+    if unlabeled and VALID in unlabeled[0]:
+        valid = torch.stack([row[VALID] for row in unlabeled])
         if not valid.all():
-            batch["valid"] = valid
+            batch[VALID] = valid
     return batch
 
 

@@ -13,7 +13,9 @@ from medssl.data.lists.datalist import LISTS
 from medssl.data.lists.datalist_file import files_of
 
 
-def contents_sha256(datalist: Mapping[str, Any], lists: Sequence[str] = LISTS) -> str | None:
+def contents_sha256(
+    datalist: Mapping[str, Any], lists: Sequence[str] = LISTS, *, keys: Sequence[str] = ("image", "label")
+) -> str | None:
     """SHA-256 over names and bytes of the images and labels in some lists of a datalist.
 
     It does not depend on where the files lie or in which order or list the cases stand. Unlike
@@ -24,6 +26,7 @@ def contents_sha256(datalist: Mapping[str, Any], lists: Sequence[str] = LISTS) -
         datalist: items with ``case``, ``image`` (a file, or one for each channel) and, where labelled,
             ``label``.
         lists: names of the lists.
+        keys: of the files of an item.
 
     Returns:
         64 hexadecimal digits; None where the lists hold no case.
@@ -35,7 +38,7 @@ def contents_sha256(datalist: Mapping[str, Any], lists: Sequence[str] = LISTS) -
         (str(item["case"]), key, list(files_of(item, key)))
         for name in lists
         for item in datalist.get(name) or ()
-        for key in ("image", "label")
+        for key in keys
         if key in item
     ]
     if not named:
