@@ -67,7 +67,9 @@ class AnnotatedCases:
             remedy = "name the folder of annotation maps, which `medssl annotate` makes"
             raise InputError("annotations", "is not given, and the method learns from an annotator", remedy)
         if background is not None and not 0 <= background < num_classes:
-            raise InputError(f"background={background}", "is no class", f"give 0 to {num_classes - 1}, or null")
+            raise InputError(
+                f"background={background}", "is no class", f"give 0 to {num_classes - 1}, or null"
+            )
         self.maps = MapFolder(folder, num_classes=num_classes)
         read = [*(cases.labeled if calibrator is not None else ()), *cases.unlabeled]
         missing = [item for item in read if item["image"] not in self.maps]

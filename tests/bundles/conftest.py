@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import monai.bundle
+import numpy as np
 import pytest
 import torch
 import yaml
 from monai.bundle import ConfigWorkflow
+from scipy.special import softmax
 
+from medssl.annotators.maps import write_map
 from medssl.common.errors import find_input_error
 from medssl.common.lock import INHERITED
+from medssl.data import LoadCased, case_name
 from medssl.data.preparing.phantom_set import write_phantoms, write_shapes
 from medssl.protocol.running import job
 from medssl.protocol.running.plan import PlannedRun
@@ -143,6 +147,28 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "shapes"
     write_shapes(folder, cases=10, seed=3, size=(40, 52))
     return folder
+
+
+def write_maps(data: Path, folder: Path, *, classes: int) -> Path:
+    """Annotation maps of a data folder: every second pixel of its labels, with some noise."""
+    rng = np.random.default_rng(0)
+    load = LoadCased("label")
+    for path in sorted((data / "labels").iterdir()):
+        label = load.load_label([path]).as_tensor()[0].long()
+        indicators = torch.nn.functional.one_hot(label.clamp_max(classes - 1), classes).movedim(-1, 0).float()
+        coarse = indicators[(slice(None), *[slice(None, None, 2)] * label.ndim)].numpy()
+        write_map(folder / f"{case_name(path)}.npz", softmax(4 * coarse + rng.normal(size=coarse.shape), 0))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_maps(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_maps(phantoms, tmp_path_factory.mktemp("data") / "phantom_maps", classes=2)
+
+
+@pytest.fixture(scope="session")
+def shape_maps(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_maps(shapes, tmp_path_factory.mktemp("data") / "shape_maps", classes=4)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -149,8 +149,9 @@ def test_best_is_chosen_by_the_iou_pooled_over_images(shapes, trained):
 
 
 @pytest.mark.parametrize("method", OVERLAYS["methods"])
-def test_every_method_trains(method, shapes, tmp_path):
+def test_every_method_trains(method, shapes, shape_maps, tmp_path):
     settings = {**TINY_IMAGES, "max_steps": 2, "dataset_dir": str(shapes), "run_dir": str(tmp_path / "run")}
+    settings["annotations"] = str(shape_maps)
     run([*TRAIN, f"methods/{method}.yaml"], **settings)
     last = load_checkpoint(tmp_path / "run" / "last.pt")
     assert last["progress"]["step"] == 2

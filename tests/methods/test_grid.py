@@ -42,6 +42,10 @@ CROSSINGS = [
 ]
 
 
+OPTIONS = {"conformal_self_training": {"total_steps": 2, "switch": 0.5}}
+"""Options without which a method cannot be made; of one with stages those in which step 1 is its own."""
+
+
 class Nothing(Selector):
     """Believes nothing."""
 
@@ -69,12 +73,14 @@ def step(name, axes, **options):
     network = TwoDecoders(axes)
     network.load_state_dict(weights(axes))
     torch.manual_seed(1)
-    method = methods.get(name)(network, **options).train()
+    method = methods.get(name)(network, **OPTIONS.get(name, {}), **options).train()
     batch = make_batch(unlabeled=4 if method.partners else 2, shape=SHAPES[axes], seed=1)
-    unlabeled = {view: batch.unlabeled["weak"].clone().requires_grad_() for view in method.views}
-    losses = method.training_step(Batch(batch.labeled_images, batch.labels, unlabeled), 1)
+    images = [view for view in method.views if view != "annotation"]
+    unlabeled = {view: batch.unlabeled["weak"].clone().requires_grad_() for view in images}
+    shown = unlabeled | {"annotation": torch.zeros_like(batch.unlabeled["weak"][:, 0]).long()}
+    losses = method.training_step(Batch(batch.labeled_images, batch.labels, shown), 1)
     losses["loss"].backward()
-    learnt = [view for view in method.views if view != "weak"] or method.views
+    learnt = [view for view in images if view != "weak"] or images
     return method, losses, [unlabeled[view].grad for view in learnt]
 
 

@@ -144,7 +144,9 @@ class SeededDataset(Dataset[Row | InputError]):
         if ANNOTATION in self.views and (ANNOTATION in case or not labeled):
             if ANNOTATION not in case:
                 fault = "there is no annotation map"
-                raise InputError(f"view {ANNOTATION!r}", fault, "give annotations, or a method without this view")
+                raise InputError(
+                    f"view {ANNOTATION!r}", fault, "give annotations, or a method without this view"
+                )
             maps[ANNOTATION] = _plain(case[ANNOTATION])
         if self.valid and not labeled:
             maps[VALID] = torch.ones_like(_plain(case["image"])[:1])

@@ -175,4 +175,3 @@ class SplitAnnotationd(MapTransform):  # type: ignore[misc]
             if len(both) > 1:
                 item[LABEL_KEY] = both[:-1].contiguous()
         return item
-
