@@ -52,11 +52,11 @@ class PseudoLabelQuality:
 
     Every ``interval`` epochs the method is asked what it would train on now
     (:meth:`medssl.methods.Method.pseudo_labels`), for one patch of each of some unlabelled training cases
-    whose labels were kept aside; one that learns from an annotator is shown his labels, too. The patches are drawn once, as training draws its own: by the same
-    augmentation, with a seed that depends on the case's place alone. Networks are in training mode, as in a
-    step (dropout, batch statistics); afterwards running statistics and random generators are put back, so
-    that a training with this handler ends bit for bit like one without. A training without pseudo-labels
-    writes no file.
+    whose labels were kept aside; one that learns from an annotator is shown that annotator's labels, too. The
+    patches are drawn once, as training draws its own: by the same augmentation, with a seed that depends on
+    the case's place alone. Networks are in training mode, as in a step (dropout, batch statistics);
+    afterwards running statistics and random generators are put back, so that a training with this handler
+    ends bit for bit like one without. A training without pseudo-labels writes no file.
 
     One row for each selector and class. The class ``all`` is the selection as a whole: ``tpr``, the share of
     the right pseudo-labels that is selected, ``fpr``, that of the wrong ones (AgScore's Figures 1 and 3),
@@ -226,7 +226,7 @@ class PseudoLabelQuality:
         for statistic, values in counts.statistics.items():
             mean = sum(values) / len(values)
             rows[0][statistic] = round(mean, 6) if math.isfinite(mean) else ""
-        of_images = bool(self._patches) and self._patches[0]["label"].ndim == 2
+        of_images = any(patch["label"].ndim == 2 for patch in self._patches or ())
         first = 0 if of_images else 1  # class 0 is background in scans alone
         for label in range(first, self.num_classes):
             unselected = counts.compute_class(label, everything=True)

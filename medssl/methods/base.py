@@ -126,8 +126,8 @@ class Method(nn.Module, ABC):
 
         Args:
             images: unlabelled images ``(U, C, *S)``.
-            valid: bool ``(U, *S)``, image and not padding; given to methods with :attr:`wants_valid`. Those that
-                ask for the view ``"annotation"`` are given it as a third argument of that name.
+            valid: bool ``(U, *S)``, image and not padding; given to methods with :attr:`wants_valid`.
+                Those that ask for the view ``"annotation"`` are given it by an argument of that name.
 
         Returns:
             None for a method without pseudo-labels, such as the supervised one.

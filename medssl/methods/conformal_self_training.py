@@ -28,12 +28,13 @@ class ConformalSelfTraining(Method):
 
     The first decoder learns. ``L_s`` is the criterion on labelled images.
 
-    - Stage I: ``L = L_s + annotator_weight * L_u``. ``L_u`` is the cross-entropy with the annotator's labels,
-      mean over the pixels where he is believed, as of labels with an ignored class. The paper gives no weight;
-      1 treats both kinds of labels alike.
-    - Stage II: ``L = (1 - lambda(t)) L_s + lambda(t) L_u`` (:class:`SelfReliance`). The annotator's labels are
-      dropped; ``L_u`` is the cross-entropy with the student's own most probable class, where the selector
-      believes it, summed and divided by the number of all pixels that are image. The paper believes all.
+    - Stage I: ``L = L_s + annotator_weight * L_u``. ``L_u`` is the cross-entropy with the annotator's
+      labels, mean over the pixels where they are believed, as of labels with an ignored class. The paper
+      gives no weight; 1 treats both kinds of labels alike.
+    - Stage II: ``L = (1 - lambda(t)) L_s + lambda(t) L_u`` (:class:`SelfReliance`). The annotator's labels
+      are dropped; ``L_u`` is the cross-entropy with the student's own most probable class, where the
+      selector believes it, summed and divided by the number of all pixels that are image. The paper
+      believes all.
 
     As in the paper one weak view is both judged and learnt from, in one pass with the labelled images; the
     pseudo-labels of stage II are those of that pass. Padding teaches nothing.
@@ -90,8 +91,8 @@ class ConformalSelfTraining(Method):
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Losses of one batch.
 
-        Entries: ``loss``; ``supervised`` and ``unlabeled``, ``L_s`` and ``L_u``; ``unlabeled_weight``, that of
-        ``L_u``; ``selected``, the share of the unlabelled pixels that are image whose label is believed.
+        Entries: ``loss``; ``supervised`` and ``unlabeled``, ``L_s`` and ``L_u``; ``unlabeled_weight``, that
+        of ``L_u``; ``selected``, the share of the unlabelled pixels that are image whose label is believed.
         """
         self._next_step = step + 1
         own = self.schedule.own(step)

@@ -13,7 +13,6 @@ from medssl.inference.checkpoints import load_checkpoint
 
 from .conftest import TINY, TINY_IMAGES, refusal, run, workflow
 
-
 MORE = {"calibrator::min_scores": 1, "method_options::switch": 0.5}
 
 

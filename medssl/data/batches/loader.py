@@ -1,8 +1,8 @@
 """From cached cases to training batches: labelled rows, and views of unlabelled ones by name.
 
-The view ``"weak"`` is a case under the augmentation. Every ``"strong1"`` and so on is an intensity transform of
-that same patch with draws of its own. The view ``"annotation"`` holds no image but an annotator's labels, which
-the augmentation moved as it moves labels.
+The view ``"weak"`` is a case under the augmentation. Every strong one, such as ``"strong1"``, is an intensity
+transform of that same patch with draws of its own. ``"annotation"`` is no image but an annotator's labels,
+which the augmentation moved as it moves labels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,8 +59,8 @@ class SeededDataset(Dataset[Row | InputError]):
 
     Args:
         dataset: preprocessed cases: dictionaries with ``image`` ``(C, *S)`` and, where labelled, ``label``
-            ``(1, *S)``, such as ``monai.data.CacheDataset`` gives; unlabelled ones perhaps with ``annotation``
-            ``(1, *S)``, class ids with 255 where ignored.
+            ``(1, *S)``, such as ``monai.data.CacheDataset`` gives; unlabelled ones perhaps with
+            ``annotation`` ``(1, *S)``, class ids with 255 where ignored.
         augmentation: MONAI transform of such a dictionary that gives one dictionary; None for none.
         views: those of an unlabelled case, ``"weak"``, names that begin with ``"strong"``, ``"annotation"``.
         strong: random transform of a dictionary with the weak view as ``image``, of its intensities alone;
@@ -96,9 +96,9 @@ class SeededDataset(Dataset[Row | InputError]):
             draw: index of the case and seed of its random transforms.
 
         Returns:
-            Plain tensors. Of a labelled case: ``image`` float32 ``(C, *S)``, ``label`` int64 ``(*S)`` and, where
-            it is a view and the case has one, ``annotation`` int64 ``(*S)``; of another: every view, float32
-            ``(C, *S)`` or ``annotation``, and, where asked for, ``valid`` bool ``(*S)``. In a
+            Plain tensors. Of a labelled case: ``image`` float32 ``(C, *S)``, ``label`` int64 ``(*S)`` and,
+            where it is a view and the case has one, ``annotation`` int64 ``(*S)``; of another: every view,
+            float32 ``(C, *S)`` or ``annotation``, and, where asked for, ``valid`` bool ``(*S)``. In a
             worker process an :class:`InputError` is returned instead of raised, because torch would turn it
             into a ``RuntimeError`` on the way; :class:`TwoStreamLoader` raises it.
         """
@@ -181,8 +181,8 @@ def collate_two_stream(
 
     Returns:
         ``image`` ``(L, C, *S)``, ``label`` ``(L, *S)`` and ``unlabeled``, each view ``(U, C, *S)`` by its
-        name (``annotation`` ``(U, *S)``); ``valid`` ``(U, *S)`` where a voxel of these rows is padding. An :class:`InputError` among the
-        rows is handed through.
+        name, ``annotation`` ``(U, *S)``; ``valid`` ``(U, *S)`` where a voxel of these rows is padding. An
+        :class:`InputError` among the rows is handed through.
 
     Raises:
         ValueError: a row without a label stands before one with a label, the number of labels is not

@@ -34,8 +34,8 @@ class Calibrator(Protocol):
 class AnnotationLabels:
     """Labels of annotation maps, on the grid on which their images are stored.
 
-    Probabilities are brought to that grid linearly, and of scans to one orientation: a calibrator that looks at
-    places looks at the same ones whatever the order in which a scan is stored.
+    Probabilities are brought to that grid linearly, and those of scans to one orientation first: a calibrator
+    that looks at places looks at the same ones whatever the order in which a scan is stored.
 
     Args:
         read: the map of an image, in the order in which the image is stored
