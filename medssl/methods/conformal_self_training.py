@@ -101,6 +101,7 @@ class ConformalSelfTraining(Method):
         outputs = self._judges(weak) if own and self.learnt != "weak" else None
         output = self.network(batch.images(self.learnt))
         logits = output.logits[0]
+        self._observe(batch, rows_of(output, slice(rows), detached=True))
         if not own:
             labels = _padded(batch.unlabeled[ANNOTATION], batch.valid)
             believed, supervised_weight, weight = labels != IGNORE, 1.0, self.annotator_weight
@@ -164,6 +165,13 @@ class ConformalSelfTraining(Method):
         features = tuple(entry[0].detach() for entry in maps if entry)
         shown = features if len(features) == len(views) else None
         return choose(self.selector, views, features=shown, valid=valid), views, shown
+
+    def _observe(self, batch: Batch, student: Output) -> None:
+        """Show the selector what is said of the labelled images, in either stage, if it wants to see it."""
+        if self.selector.wants_labeled:
+            judges = (student, *self._teachers(batch.labeled_images))
+            views = tuple(output.logits[0].float().softmax(1).detach() for output in judges)
+            self.selector.observe(views, batch.labels)
 
     @torch.no_grad()
     def _judges(self, images: Tensor) -> tuple[Output, ...]:

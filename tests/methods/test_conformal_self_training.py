@@ -260,6 +260,24 @@ def test_a_selector_of_two_views_sees_an_averaged_teacher():
     assert len(method.selector.seen) == 2
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_selector_that_wants_labelled_images_sees_them_in_both_stages(stage):
+    class Watching(ConfidenceThreshold):
+        wants_labeled = True
+
+        def observe(self, views, labels):
+            self.seen = views, labels
+
+    method = method_of(image_network(), selector=Watching(0.0))
+    batch = annotated(method)
+    method.training_step(batch, STAGES[stage])
+    views, labels = method.selector.seen
+    probs = image_network()(batch.images()).logits[0].softmax(1)[:2]
+    torch.testing.assert_close(views, (probs.detach(),))
+    assert not views[0].requires_grad
+    assert torch.equal(labels, batch.labels)
+
+
 def test_a_criterion_of_ones_own_is_for_labelled_images():
     method = method_of(image_network(), criterion=lambda logits, labels: logits.sum() * 0 + 7.0)
     losses = method.training_step(annotated(method), 0)
