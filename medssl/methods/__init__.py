@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from medssl.common.errors import InputError, unknown_name
+from medssl.methods.allspark import AllSpark
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.conformal_self_training import ConformalSelfTraining
 from medssl.methods.fixmatch import FixMatch
@@ -101,6 +102,7 @@ def _defined_in(module: ModuleType) -> list[type[Method]]:
 
 
 __all__ = [
+    "AllSpark",
     "Batch",
     "ConformalSelfTraining",
     "FixMatch",

@@ -71,6 +71,9 @@ class Method(nn.Module, ABC):
     """Whether a step wants a second set of unlabelled images, to be cut into the first: every view then holds
     the ``U`` images that are learnt from, and behind them ``U`` others."""
 
+    labeled_view: str = "weak"
+    """The view of the labelled images that a step learns from."""
+
     deploys: Deploys = "student"
     """Whose weights are validated, and kept for predictions."""
 

@@ -18,7 +18,7 @@ from medssl.common.errors import InputError, unknown_name
 from medssl.losses import cross_entropy
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.mixing import cutmix_boxes, paste
-from medssl.methods.targets import Target, Unlabeled, rows_of
+from medssl.methods.targets import Target, Unlabeled, evaluated, rows_of, views_for
 from medssl.methods.teacher import Teacher
 from medssl.networks import Network, Output
 from medssl.reliability import ConfidenceThreshold, Selection, Selector, choose
@@ -224,24 +224,11 @@ class FixMatch(Method):
         teacher = () if self.teacher is None else (self.teacher(weak),)
         if self.source == "ema" and self.selector.min_views < 2:
             return teacher
-        return (self._evaluated(weak) if student is None else student, *teacher)
-
-    def _evaluated(self, images: Tensor) -> Output:
-        """The student in evaluation mode."""
-        training = self.network.training
-        self.network.eval()
-        try:
-            output: Output = self.network(images)
-        finally:
-            self.network.train(training)
-        return output
+        return (evaluated(self.network, weak) if student is None else student, *teacher)
 
     def _views(self, outputs: Sequence[Output]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
-        """Probabilities of the first decoder, and the embeddings that the selector asks for, if there are."""
-        views = tuple(output.logits[0].float().softmax(1) for output in outputs)
-        maps = [getattr(output, self.selector.features_from) for output in outputs]
-        features = tuple(entry[0].detach() for entry in maps if entry)
-        return views, features if len(features) == len(views) else None
+        """What the selector is shown of what was given."""
+        return views_for(self.selector, outputs)
 
     def _context(self, output: Output) -> Tensor | None:
         """The embeddings of the weak view that a method compares with the strong one's; none here."""

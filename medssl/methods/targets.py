@@ -1,15 +1,16 @@
 """What strong views are taught: the weak view's pseudo-labels, pasted as the images are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from medssl.losses import Over, positive_loss
 from medssl.methods.base import Batch
 from medssl.methods.mixing import paste
-from medssl.networks import Output
-from medssl.reliability import Selection
+from medssl.networks import Network, Output
+from medssl.reliability import Selection, Selector
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,25 @@ def rows_of(output: Output, rows: slice, *, detached: bool = False) -> Output:
     return replace(
         output, logits=cut(output.logits), features=cut(output.features), context=cut(output.context)
     )
+
+
+@torch.no_grad()
+def evaluated(network: Network, images: Tensor) -> Output:
+    """What a network gives in evaluation mode, without gradient; its mode is put back."""
+    training = network.training
+    network.eval()
+    try:
+        output: Output = network(images)
+    finally:
+        network.train(training)
+    return output
+
+
+def views_for(
+    selector: Selector, outputs: Sequence[Output]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
+    """Probabilities of the first decoder, and the embeddings that the selector asks for, if there are."""
+    views = tuple(output.logits[0].float().softmax(1) for output in outputs)
+    maps = [getattr(output, selector.features_from) for output in outputs]
+    features = tuple(entry[0].detach() for entry in maps if entry)
+    return views, features if len(features) == len(views) else None

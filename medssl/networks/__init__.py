@@ -9,13 +9,14 @@ from medssl.networks.base import (
     Output,
     check_patch_size,
 )
-from medssl.networks.images import DPT, FPN, DeepLabV3Plus, SegFormer
+from medssl.networks.images import DPT, FPN, AllSparkNetwork, DeepLabV3Plus, SegFormer
 from medssl.networks.vnet import DualDecoderVNet, VNet
 
 __all__ = [
     "DPT",
     "FPN",
     "Adapted",
+    "AllSparkNetwork",
     "DeepLabV3Plus",
     "Deployed",
     "DualDecoderVNet",

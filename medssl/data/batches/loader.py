@@ -33,14 +33,18 @@ STRONG = "strong"
 
 
 def check_views(
-    views: Sequence[str], *, strong: Augmentation | None = None, unlabeled_per_batch: int = 1
+    views: Sequence[str],
+    *,
+    strong: Augmentation | None = None,
+    unlabeled_per_batch: int = 1,
+    labeled_view: str = WEAK,
 ) -> None:
-    """Refuse views of unlabelled images that cannot be made; arguments as for :func:`two_stream_loader`.
+    """Refuse views of images that cannot be made; arguments as for :func:`two_stream_loader`.
 
     Raises:
         InputError: an unknown view, a strong one without a strong augmentation, or views of no row.
     """
-    for view in views:
+    for view in (*views, labeled_view):
         if view not in (WEAK, ANNOTATION) and not view.startswith(STRONG):
             raise unknown_name("view", view, (WEAK, STRONG, ANNOTATION))
         if view.startswith(STRONG) and strong is None:
@@ -67,6 +71,7 @@ class SeededDataset(Dataset[Row | InputError]):
             drawn anew for each strong view.
         valid: whether unlabelled cases say which voxels are image. The augmentation then moves a map of ones
             in the place of the label, which it pads with 0 or, as labels of images are, with 255.
+        labeled_view: that of a labelled case, ``"weak"`` or a strong one.
 
     Raises:
         InputError: as :func:`check_views`.
@@ -80,10 +85,12 @@ class SeededDataset(Dataset[Row | InputError]):
         views: Sequence[str] = (WEAK,),
         strong: Augmentation | None = None,
         valid: bool = False,
+        labeled_view: str = WEAK,
     ) -> None:
-        check_views(views, strong=strong)
+        check_views(views, strong=strong, labeled_view=labeled_view)
         self.dataset, self.augmentation = dataset, augmentation
         self.views, self.strong, self.valid = tuple(views), strong, valid
+        self.labeled_view = labeled_view
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -126,13 +133,8 @@ class SeededDataset(Dataset[Row | InputError]):
         moved = dict(zip(maps, _plain(item["label"]), strict=True)) if maps else {}
         ids = {name: entry.to(torch.int64).contiguous() for name, entry in moved.items() if name != VALID}
         if "label" in ids:
-            return {"image": weak, **ids}
-        row = {}
-        for view in self.views:
-            if view == ANNOTATION:
-                row[view] = ids[view]
-            else:
-                row[view] = weak if view == WEAK else self._strong(weak, seed_of(seed, view))
+            return {"image": self._view(self.labeled_view, weak, seed), **ids}
+        row = {view: ids[view] if view == ANNOTATION else self._view(view, weak, seed) for view in self.views}
         if self.valid:
             row[VALID] = (moved[VALID] > 0) & (moved[VALID] != IGNORE)
         return row
@@ -152,8 +154,10 @@ class SeededDataset(Dataset[Row | InputError]):
             maps[VALID] = torch.ones_like(_plain(case["image"])[:1])
         return maps
 
-    def _strong(self, weak: Tensor, seed: int) -> Tensor:
-        image = _transformed(self.strong, {"image": weak.clone()}, seed)["image"]
+    def _view(self, view: str, weak: Tensor, seed: int) -> Tensor:
+        if view == WEAK:
+            return weak
+        image = _transformed(self.strong, {"image": weak.clone()}, seed_of(seed, view))["image"]
         return _plain(image).to(torch.float32).contiguous()
 
 
@@ -237,6 +241,7 @@ def two_stream_loader(
     strong: Augmentation | None = None,
     valid: bool = False,
     partners: bool = False,
+    labeled_view: str = WEAK,
     labeled_per_batch: int = 2,
     unlabeled_per_batch: int = 2,
     seed: int = 0,
@@ -257,6 +262,7 @@ def two_stream_loader(
         valid: whether batches say which voxels of the unlabelled rows are padding.
         partners: whether as many unlabelled rows again stand behind those to be learnt from
             (:attr:`medssl.methods.Method.partners`).
+        labeled_view: that of the labelled rows (:attr:`medssl.methods.Method.labeled_view`).
         labeled_per_batch: labelled rows of a batch.
         unlabeled_per_batch: unlabelled rows of a batch, partners not counted.
         seed: seed of order and augmentation.
@@ -266,7 +272,7 @@ def two_stream_loader(
     Raises:
         InputError: as :func:`check_views`.
     """
-    check_views(views, strong=strong, unlabeled_per_batch=unlabeled_per_batch)
+    check_views(views, strong=strong, unlabeled_per_batch=unlabeled_per_batch, labeled_view=labeled_view)
     sampler = TwoStreamBatchSampler(
         num_labeled,
         len(dataset) - num_labeled,
@@ -276,7 +282,9 @@ def two_stream_loader(
         start=start,
     )
     return TwoStreamLoader(
-        SeededDataset(dataset, augmentation, views=views, strong=strong, valid=valid),  # type: ignore[arg-type]
+        SeededDataset(  # type: ignore[arg-type]
+            dataset, augmentation, views=views, strong=strong, valid=valid, labeled_view=labeled_view
+        ),
         batch_sampler=sampler,  # type: ignore[arg-type]
         collate_fn=partial(collate_two_stream, labeled_rows=labeled_per_batch),
         num_workers=num_workers,
