@@ -17,6 +17,8 @@ from .conftest import make_batch
 from .two_decoders import TwoDecoders
 
 SHAPES = {2: (16, 16), 3: (8, 8, 8)}
+# AllSpark's own module wants a network around it; tests/methods/test_allspark.py crosses it with selectors.
+OPTIONS = {"allspark": {"module": False}}
 
 
 def all_selectors():

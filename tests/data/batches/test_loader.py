@@ -234,6 +234,21 @@ def test_a_strong_view_leaves_labelled_rows_and_the_weak_view_as_they_were(cache
         assert same([plain], [without_strong | {"unlabeled": {"weak": without_strong.pop("unlabeled/weak")}}])
 
 
+def test_labelled_rows_have_the_strong_view_where_it_is_asked_for(cached):
+    shift = Lambdad("image", lambda image: image + 100)
+    plain = take(with_views(cached, ("weak",)), 4)
+    for before, batch in zip(
+        plain, take(with_views(cached, ("weak",), strong=shift, labeled_view="strong"), 4), strict=True
+    ):
+        assert torch.equal(batch["image"], before["image"] + 100)
+        assert torch.equal(batch["label"], before["label"])
+        assert torch.equal(batch["unlabeled"]["weak"], before["unlabeled"]["weak"])
+    with pytest.raises(InputError, match="view 'strong': there is no strong augmentation"):
+        with_views(cached, ("weak",), strong=None, labeled_view="strong")
+    with pytest.raises(InputError, match="view 'stong'"):
+        with_views(cached, ("weak",), labeled_view="stong")
+
+
 @pytest.mark.slow
 def test_a_view_is_the_same_whatever_the_workers_the_start_and_the_other_views(cached):
     all_views = take(with_views(cached), 6)
