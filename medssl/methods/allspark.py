@@ -5,6 +5,8 @@ Segmentation" (Wang et al., CVPR 2024) and the code published with it; "Conforma
 ``annotated``. ``docs/methods/allspark.md`` holds the table "paper, published code, medssl".
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -91,6 +93,7 @@ class AllSpark(Method):
                 raise InputError("annotated", "needs the length of the training", "give total_steps")
             self.reliance = SelfReliance(total_steps, switch)
             self.views = ("weak", "annotation")
+        self._next_step = 0
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Losses of one batch.
@@ -98,13 +101,12 @@ class AllSpark(Method):
         Entries: ``loss``; ``supervised`` and ``pseudo``, the terms before their weights; ``selected``, the
         share of the unlabelled pixels that is taught.
         """
+        self._next_step = step + 1
         judged = evaluated(self.network, batch.unlabeled["weak"])
         labeled, unlabeled = self._passes(batch, judged, step)
         over: Over | Tensor
-        if self.reliance is not None and not self.reliance.own(step):
-            annotation = batch.unlabeled["annotation"]
-            mask = annotation != IGNORE
-            selection, over = Selection(annotation.where(mask, 0), mask), "selected"
+        if self._asks_annotator(step):
+            selection, over = _annotated(batch.unlabeled["annotation"]), "selected"
         else:
             chosen = self._chosen(batch.unlabeled["weak"], judged, batch.valid)
             selection, over = chosen.selections["student"], "all" if batch.valid is None else batch.valid
@@ -119,9 +121,25 @@ class AllSpark(Method):
         }
 
     @torch.no_grad()
-    def pseudo_labels(self, images: Tensor, *, valid: Tensor | None = None) -> PseudoLabels:
-        """The network's own pseudo-labels, also while an annotator's are trained on."""
-        return self._chosen(images, evaluated(self.network, images), valid)
+    def pseudo_labels(
+        self, images: Tensor, *, valid: Tensor | None = None, annotation: Tensor | None = None
+    ) -> PseudoLabels:
+        """The labels that the next step would train on: the network's own, or the annotator's.
+
+        Args:
+            images: weak views ``(U, C, *S)``.
+            valid: bool ``(U, *S)``, image and not padding.
+            annotation: the annotator's labels ``(U, *S)``, 255 where ignored; the first stage needs them.
+
+        Raises:
+            ValueError: the first stage, and no ``annotation``.
+        """
+        chosen = self._chosen(images, evaluated(self.network, images), valid)
+        if not self._asks_annotator(self._next_step):
+            return chosen
+        if annotation is None:
+            raise ValueError("annotation must be given in the first stage, where it is what is learnt")
+        return replace(chosen, selections={"student": _annotated(annotation.long())})
 
     def schedule_warnings(self, steps: int) -> list[str]:
         """A memory that is never looked at, and stages of a training of another length."""
@@ -137,6 +155,9 @@ class AllSpark(Method):
                 f"length, and this one has {steps} steps; set them alike"
             )
         return warnings
+
+    def _asks_annotator(self, step: int) -> bool:
+        return self.reliance is not None and not self.reliance.own(step)
 
     def _passes(self, batch: Batch, judged: Output, step: int) -> tuple[Tensor, Tensor]:
         """Logits of the labelled and of the weak images, from one pass over both."""
@@ -161,6 +182,12 @@ class AllSpark(Method):
     def _share(self, step: int) -> float:
         """Weight of the unlabelled term; the labelled one has the rest."""
         return 0.5 if self.reliance is None or not self.reliance.own(step) else self.reliance.weight(step)
+
+
+def _annotated(labels: Tensor) -> Selection:
+    """An annotator's labels, believed where there are some."""
+    mask = labels != IGNORE
+    return Selection(labels.where(mask, 0), mask)
 
 
 def _check_network(network: Network, module: bool) -> None:

@@ -229,6 +229,24 @@ def test_an_annotator_teaches_in_the_first_stage_and_is_not_asked_in_the_second(
     )
 
 
+def test_pseudo_labels_are_those_of_the_stage():
+    method = AllSpark(spark(), annotated=True, total_steps=4, switch=0.5).train()
+    batch = batch_for(method)
+    annotation = annotation_for(batch)
+    batch = batch_for(method, annotation=annotation)
+    images = batch.unlabeled["weak"]
+    for step in range(3):
+        pseudo = method.pseudo_labels(images, annotation=annotation).selections["student"]
+        assert pseudo.mask.all() == (step == 2)
+        if step < 2:
+            assert torch.equal(pseudo.mask, annotation != 255)
+            assert torch.equal(pseudo.labels[pseudo.mask], annotation[annotation != 255])
+        method.training_step(batch, step)
+    assert method.pseudo_labels(images).selections["student"].mask.all()
+    with pytest.raises(ValueError, match="annotation must be given in the first stage"):
+        AllSpark(spark(), annotated=True, total_steps=4).pseudo_labels(images)
+
+
 def test_an_annotation_of_nothing_teaches_nothing():
     method = AllSpark(spark(), annotated=True, total_steps=10).train()
     nothing = torch.full((2, *SHAPE), 255)
