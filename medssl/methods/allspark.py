@@ -2,7 +2,7 @@
 
 Sources: "AllSpark: Reborn Labeled Features from Unlabeled in Transformer for Semi-Supervised Semantic
 Segmentation" (Wang et al., CVPR 2024) and the code published with it; "ConformalSAM" (ICCV 2025) for
-``annotated``. ``docs/methods/allspark.md`` holds the table "paper, published code, medssl".
+``annotated``. ``docs/methods/allspark.md`` holds the table "published code, medssl".
 """
 
 from dataclasses import replace
