@@ -103,13 +103,15 @@ class AllSpark(Method):
         """
         self._next_step = step + 1
         judged = evaluated(self.network, batch.unlabeled["weak"])
-        labeled, unlabeled = self._passes(batch, judged, step)
+        # Whatever is judged in evaluation mode is judged before the pass that moves the running statistics.
         over: Over | Tensor
         if self._asks_annotator(step):
             selection, over = _annotated(batch.unlabeled["annotation"]), "selected"
         else:
+            self._observe(batch)
             chosen = self._chosen(batch.unlabeled["weak"], judged, batch.valid)
             selection, over = chosen.selections["student"], "all" if batch.valid is None else batch.valid
+        labeled, unlabeled = self._passes(batch, judged, step)
         supervised = self.criterion(labeled, batch.labels)
         pseudo = positive_loss(unlabeled, selection.labels, selection.mask, selection.weight, over=over)
         share = self._share(step)
@@ -172,10 +174,20 @@ class AllSpark(Method):
         return output.logits[0][:rows], output.logits[0][rows:]
 
     @torch.no_grad()
+    def _observe(self, batch: Batch) -> None:
+        """Show the labelled images, as the weak ones are judged, to a selector that wants them."""
+        if self.selector.wants_labeled:
+            images = batch.labeled_images
+            judges = (evaluated(self.network, images), *self._teachers(images))
+            self.selector.observe(views_for(self.selector, judges)[0], batch.labels)
+
+    def _teachers(self, images: Tensor) -> tuple[Output, ...]:
+        return () if self.teacher is None else (self.teacher(images),)
+
+    @torch.no_grad()
     def _chosen(self, images: Tensor, judged: Output, valid: Tensor | None) -> PseudoLabels:
         """What is believed of the network's own prediction of the weak images."""
-        teacher = () if self.teacher is None else (self.teacher(images),)
-        views, features = views_for(self.selector, (judged, *teacher))
+        views, features = views_for(self.selector, (judged, *self._teachers(images)))
         selection = choose(self.selector, views, features=features, valid=valid)
         return PseudoLabels(views, {"student": selection}, features)
 

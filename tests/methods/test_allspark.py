@@ -9,7 +9,14 @@ from medssl.common.errors import InputError
 from medssl.common.precision import autocast
 from medssl.methods import AllSpark, Batch
 from medssl.networks import AllSparkNetwork, VNet
-from medssl.reliability import AgentScoreSelector, ConfidenceThreshold, DualAxis, Selection, Selector
+from medssl.reliability import (
+    AgentScoreSelector,
+    ConfidenceThreshold,
+    ConformalSelector,
+    DualAxis,
+    Selection,
+    Selector,
+)
 
 from .image_network import ImageNetwork, image_network, view_batch
 from .plain_weak_to_strong import labeled_loss
@@ -139,6 +146,7 @@ class Nothing(Selector):
 
 
 SELECTORS = {
+    "conformal": ConformalSelector,
     "confidence": lambda: ConfidenceThreshold(0.5),
     "dual axis": DualAxis,
     "agent score": lambda: AgentScoreSelector(num_positive=4, num_negative=8),
@@ -185,6 +193,24 @@ def test_a_selector_sees_the_evaluated_weak_view():
     probs = network.eval()(images).logits[0].softmax(1)
     torch.testing.assert_close(pseudo.views[0], probs.detach())
     assert torch.equal(pseudo.selections["student"].mask, (probs.amax(1) >= 0.4) & valid)
+
+
+def test_labelled_images_are_shown_as_the_weak_ones_are_judged():
+    class Watching(Nothing):
+        wants_labeled = True
+
+        def observe(self, views, labels):
+            self.seen = views, labels
+
+    network = spark()
+    method = AllSpark(network, selector=Watching()).train()
+    batch = batch_for(method)
+    with torch.no_grad():
+        expected = copy.deepcopy(network).eval()(batch.labeled_images).logits[0].softmax(1)
+    method.training_step(batch, 0)
+    (view,), labels = method.selector.seen
+    torch.testing.assert_close(view, expected)
+    assert torch.equal(labels, batch.labels)
 
 
 def annotation_for(batch):
