@@ -17,8 +17,6 @@ from .conftest import make_batch
 from .two_decoders import TwoDecoders
 
 SHAPES = {2: (16, 16), 3: (8, 8, 8)}
-# AllSpark's own module wants a network around it; tests/methods/test_allspark.py crosses it with selectors.
-OPTIONS = {"allspark": {"module": False}}
 
 
 def all_selectors():
@@ -44,8 +42,12 @@ CROSSINGS = [
 ]
 
 
-OPTIONS = {"conformal_self_training": {"total_steps": 2, "switch": 0.5}}
-"""Options without which a method cannot be made; of one with stages those in which step 1 is its own."""
+OPTIONS = {
+    "allspark": {"module": False},
+    "conformal_self_training": {"total_steps": 2, "switch": 0.5},
+}
+"""Options without which a method cannot be made; of one with stages those in which step 1 is its own.
+AllSpark's module: tests/methods/test_allspark.py."""
 
 
 class Nothing(Selector):
