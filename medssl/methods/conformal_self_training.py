@@ -14,7 +14,7 @@ from medssl.common.constants import IGNORE
 from medssl.losses import cross_entropy
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.self_reliance import SelfReliance
-from medssl.methods.targets import Target, rows_of
+from medssl.methods.targets import Target, evaluated, rows_of, views_for
 from medssl.methods.teacher import Teacher
 from medssl.networks import Network, Output
 from medssl.reliability import ConfidenceThreshold, Selection, Selector, choose
@@ -98,7 +98,7 @@ class ConformalSelfTraining(Method):
         own = self.schedule.own(step)
         weak, rows = batch.unlabeled["weak"], len(batch.labeled_images)
         # The student judges a weak view that it does not learn from before the pass that learns.
-        outputs = self._judges(weak) if own and self.learnt != "weak" else None
+        judged = evaluated(self.network, weak) if own and self.learnt != "weak" else None
         output = self.network(batch.images(self.learnt))
         logits = output.logits[0]
         self._observe(batch, rows_of(output, slice(rows), detached=True))
@@ -108,9 +108,8 @@ class ConformalSelfTraining(Method):
             unlabeled = cross_entropy(logits[rows:], labels)
             selected = _share(believed, batch.valid)
         else:
-            if outputs is None:
-                student = rows_of(output, slice(rows, None), detached=True)
-                outputs = (student, *self._teachers(weak))
+            student = rows_of(output, slice(rows, None), detached=True) if judged is None else judged
+            outputs = (student, *self._teachers(weak))
             target = Target(self._select(outputs, batch.valid)[0], batch.valid)
             weight = self.schedule.weight(step)
             supervised_weight = 1 - weight
@@ -160,28 +159,15 @@ class ConformalSelfTraining(Method):
         self, outputs: tuple[Output, ...], valid: Tensor | None
     ) -> tuple[Selection, tuple[Tensor, ...], tuple[Tensor, ...] | None]:
         """What the selector believes, of which views and embeddings of the first decoder."""
-        views = tuple(output.logits[0].float().softmax(1).detach() for output in outputs)
-        maps = [getattr(output, self.selector.features_from) for output in outputs]
-        features = tuple(entry[0].detach() for entry in maps if entry)
-        shown = features if len(features) == len(views) else None
-        return choose(self.selector, views, features=shown, valid=valid), views, shown
+        views, features = views_for(self.selector, outputs)
+        views = tuple(view.detach() for view in views)
+        return choose(self.selector, views, features=features, valid=valid), views, features
 
     def _observe(self, batch: Batch, student: Output) -> None:
         """Show the selector what is said of the labelled images, in either stage, if it wants to see it."""
         if self.selector.wants_labeled:
             judges = (student, *self._teachers(batch.labeled_images))
-            views = tuple(output.logits[0].float().softmax(1).detach() for output in judges)
-            self.selector.observe(views, batch.labels)
-
-    @torch.no_grad()
-    def _judges(self, images: Tensor) -> tuple[Output, ...]:
-        """The student in evaluation mode, and the teacher if there is one."""
-        training = self.network.training
-        self.network.eval()
-        try:
-            return (self.network(images), *self._teachers(images))
-        finally:
-            self.network.train(training)
+            self.selector.observe(views_for(self.selector, judges)[0], batch.labels)
 
     def _teachers(self, images: Tensor) -> tuple[Output, ...]:
         return () if self.teacher is None else (self.teacher(images),)
