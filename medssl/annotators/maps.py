@@ -6,7 +6,6 @@ axes, the classes last, in the voxel order and geometry of its scan. Values are 
 view.
 """
 
-import gzip
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from medssl.common.errors import InputError
 from medssl.common.files import atomic_path
 from medssl.data.reading.formats import NIFTI, format_of
+from medssl.data.reading.nifti_writing import in_geometry_of, save_nifti
 
 KEY = "probs"
 SUFFIXES = (".npz", *NIFTI.suffixes)
@@ -31,12 +31,6 @@ WHITE = 255
 
 SLACK = 1e-3
 """How far outside of [0, 1] a stored floating-point number may be: float16 rounds a 1 that was a sum."""
-
-GEOMETRY = (
-    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-)
-"""NIfTI header fields that say where voxels lie, copied raw: setting an affine would round it anew."""
 
 Precision = Literal["uint8", "float16", "float32"]
 
@@ -140,12 +134,7 @@ def write_map(
         if precision == "float16":  # NIfTI has no such numbers
             stored = stored.astype(np.float32)
         image = _nifti(path, np.moveaxis(stored, 0, -1), scan)
-        with atomic_path(path) as temporary, temporary.open("wb") as raw:
-            if path.suffix == ".gz":
-                with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
-                    image.to_stream(packed)
-            else:
-                image.to_stream(raw)
+        save_nifti(path, image)
         return
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, probs=stored)  # KEY
@@ -175,7 +164,7 @@ def _stored_nifti(path: Path) -> NDArray[Any]:
     return np.moveaxis(stored, -1, 0)
 
 
-def _nifti(path: Path, stored: NDArray[Any], scan: str | Path | None) -> nib.Nifti1Image:
+def _nifti(path: Path, stored: NDArray[Any], scan: str | Path | None) -> Any:
     """The image of ``(X, Y, Z, K)`` in the geometry of its scan."""
     source = None if scan is None else Path(scan)
     if stored.ndim != 4 or source is None or source.is_dir() or format_of(source) is not NIFTI:
@@ -184,13 +173,7 @@ def _nifti(path: Path, stored: NDArray[Any], scan: str | Path | None) -> nib.Nif
     if reference.shape[:3] != stored.shape[:3]:
         sizes = [" x ".join(map(str, shape[:3])) for shape in (stored.shape, reference.shape)]
         raise InputError(path, f"has {sizes[0]} voxels, its scan {sizes[1]}", "write .npz")
-    header = type(reference.header)()
-    for name in GEOMETRY:
-        header[name] = reference.header[name]
-    header["pixdim"][4:] = 1
-    header.set_data_dtype(stored.dtype)
-    kind = nib.Nifti2Image if isinstance(reference.header, nib.Nifti2Header) else nib.Nifti1Image
-    return kind(stored, reference.affine, header)
+    return in_geometry_of(reference, stored)
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:

@@ -1,6 +1,5 @@
 """Predictions and their maps as NIfTI, in exactly the geometry of the scan they belong to."""
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medssl.common.errors import InputError
-from medssl.common.files import atomic_path
 from medssl.data.reading.formats import NIFTI, format_of
-
-GEOMETRY = (
-    "pixdim",
-    "xyzt_units",
-    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    *("sform_code", "srow_x", "srow_y", "srow_z"),
-)
-"""NIfTI header fields that say where voxels lie. The raw fields, because setting an affine rounds it anew."""
+from medssl.data.reading.nifti_writing import in_geometry_of, save_nifti
 
 
 def write_like(
@@ -31,11 +22,8 @@ def write_like(
 ) -> None:
     """Write a volume as NIfTI beside its final name and move it there.
 
-    Shape and affine, and for a NIfTI scan its sform and qform with their codes and its units, are those of
-    the scan, bit for bit; nothing else of its header is taken over, since descriptions and extensions may
-    name the patient. MONAI's ``SaveImage`` keeps the affine alone: a scan with codes 4 and 2 in millimetres
-    comes out with codes 1 and 1, the sform's transform as qform and no unit; hence our own. The same volume
-    gives the same bytes.
+    The geometry is that of the scan, and no more (:func:`medssl.data.reading.nifti_writing.in_geometry_of`).
+    The same volume gives the same bytes.
 
     Args:
         path: ``*.nii.gz`` or ``*.nii``.
@@ -54,23 +42,13 @@ def write_like(
         scan = nib.load(reference_file)
         if scan.shape[:3] != array.shape:
             raise ValueError(f"array must have the shape of the scan {scan.shape[:3]}, got {array.shape}")
-        header = type(scan.header)()
-        for field in GEOMETRY:
-            header[field] = scan.header[field]
-        header.set_data_dtype(array.dtype)
-        image_class = nib.Nifti2Image if isinstance(scan.header, nib.Nifti2Header) else nib.Nifti1Image
-        image = image_class(array, scan.affine, header)
+        image = in_geometry_of(scan, array)
     else:
         image = nib.Nifti1Image(array, affine)
         image.set_qform(affine, 1)
         image.set_sform(affine, 1)
         image.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
-                image.to_stream(packed)
-        else:
-            image.to_stream(raw)
+    save_nifti(path, image)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
