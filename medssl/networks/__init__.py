@@ -9,6 +9,7 @@ from medssl.networks.base import (
     Output,
     check_patch_size,
 )
+from medssl.networks.downsampling import Downsampling, anisotropic_strides, product_of_strides
 from medssl.networks.images import DPT, FPN, AllSparkNetwork, DeepLabV3Plus, SegFormer
 from medssl.networks.vnet import DualDecoderVNet, VNet
 
@@ -19,6 +20,7 @@ __all__ = [
     "AllSparkNetwork",
     "DeepLabV3Plus",
     "Deployed",
+    "Downsampling",
     "DualDecoderVNet",
     "EncoderDecoder",
     "Fitting",
@@ -26,5 +28,7 @@ __all__ = [
     "Output",
     "SegFormer",
     "VNet",
+    "anisotropic_strides",
     "check_patch_size",
+    "product_of_strides",
 ]
