@@ -17,7 +17,16 @@ from medssl.losses import Over, cross_entropy, negative_loss, positive_loss, sup
 from medssl.methods.base import Batch, Method, PseudoLabels
 from medssl.methods.mixing import centred_boxes, random_boxes
 from medssl.methods.ramps import SigmoidRamp
-from medssl.methods.tcseg_rules import RULES, Judgement, MissingPrototype, Pair, Preset, Views, views_of
+from medssl.methods.tcseg_rules import (
+    RULES,
+    Judgement,
+    MissingPrototype,
+    Pair,
+    Preset,
+    Views,
+    check_decoders,
+    views_of,
+)
 from medssl.methods.teacher import Teacher
 from medssl.networks import Network, Output
 from medssl.reliability import Selector, perturbation_region
@@ -70,8 +79,8 @@ class TCSeg(Method):
         empty_structure: let the random dilation erase a region, as the published code does.
 
     Raises:
-        InputError: unknown preset, space or remedy, thresholds out of order, or a selector that looks at
-            other embeddings than those before the classifier.
+        InputError: unknown preset, space or remedy, thresholds out of order, a selector that looks at other
+            embeddings than those before the classifier, or a network known to have one decoder.
     """
 
     views = ("weak",)
@@ -117,6 +126,7 @@ class TCSeg(Method):
         if selector is not None and selector.features_from != "features":
             fault, remedy = "TCSeg shows no coarser embeddings", "leave out its features_from"
             raise InputError(f"selector {type(selector).__name__}", fault, remedy)
+        check_decoders(getattr(network, "decoders", None))  # a bare module is refused elsewhere
         self.network = network
         self.teacher = Teacher(network, alpha=alpha)
         self.rule = RULES[preset](

@@ -93,6 +93,17 @@ class Judgement:
     negative_weights: Pair | None = None
 
 
+def check_decoders(count: int | None) -> None:
+    """Refuse a network of another number of decoders than two; None, not known yet, is let pass.
+
+    Raises:
+        InputError: as said.
+    """
+    if count not in (None, 2):
+        remedy = "use one with two, such as DualDecoderVNet (--network vnet), or another method"
+        raise InputError("network", f"has {count} decoder{'s' * (count != 1)}, TCSeg compares two", remedy)
+
+
 def views_of(output: Output, rule: "Rule", *, features: bool, missing: MissingPrototype) -> Views:
     """Probabilities of both decoders and, with ``features``, affinities to their prototypes (eq. 9, 10).
 
@@ -105,8 +116,7 @@ def views_of(output: Output, rule: "Rule", *, features: bool, missing: MissingPr
     Raises:
         InputError: a network with another number of decoders, or without features.
     """
-    if len(output.logits) != 2:
-        raise InputError("network", f"has {len(output.logits)} decoder(s), TCSeg needs two", "use another")
+    check_decoders(len(output.logits))
     if features and len(output.features) != 2:
         raise InputError("network", "gives no features of its decoders", "leave 'feature' out of spaces")
     p = (torch.softmax(output.logits[0].float(), 1), torch.softmax(output.logits[1].float(), 1))

@@ -41,6 +41,8 @@ class Network(nn.Module):
         fitting: how a whole image of any size is brought to such multiples: padded with zeros, which
             convolutions forget at a distance, or resized, for transformers, whose tokens all see the padding.
         spatial_axes: 2 or 3; None where the network does not care.
+        decoders: how many maps of logits :meth:`forward` gives, for methods that compare them; None where
+            that is seen only when it runs.
         deployed_modules: names of the child modules that :meth:`deployed` uses; None for all.
         initial_weights: names of the constructor's arguments that say where the weights come from that a
             training starts with, and nothing of the architecture. A network that is built for the weights
@@ -50,6 +52,7 @@ class Network(nn.Module):
     patch_multiple: int | tuple[int, ...] = 1
     fitting: Fitting = "pad"
     spatial_axes: int | None = None
+    decoders: int | None = None
     deployed_modules: tuple[str, ...] | None = None
     initial_weights: tuple[str, ...] = ()
 
@@ -110,6 +113,8 @@ class Adapted(Network):
         network: from images ``(B, C, *S)`` to logits ``(B, K, *S)``.
         patch_multiple: what every side of a patch must be a multiple of.
     """
+
+    decoders = 1
 
     def __init__(self, network: nn.Module, *, patch_multiple: int | Sequence[int] = 1) -> None:
         super().__init__()

@@ -171,6 +171,7 @@ class VNet(EncoderDecoder):
 
     patch_multiple: int | tuple[int, ...] = STRIDE
     spatial_axes = 3
+    decoders = 1
     deployed_modules = ("encoder", "decoder1")
 
     def __init__(
@@ -212,6 +213,8 @@ class DualDecoderVNet(VNet):
     TCSeg's two student views come from the two decoders; only the first is deployed. Arguments as for
     :class:`VNet`.
     """
+
+    decoders = 2
 
     def __init__(
         self,
