@@ -80,6 +80,14 @@ def test_tcseg_takes_two_decoders_and_refuses_one_before_a_folder_is_made(name, 
     assert not folder.exists()
 
 
+def test_segresnet_takes_a_width_below_its_groups(phantoms, tmp_path):
+    files = ["train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml", "networks/segresnet.yaml"]
+    settings = {**SETTINGS, "width": 2, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
+    run(files, **settings)
+    stored = load_run(tmp_path / "run").deployment.description.network
+    assert stored["network"]["norm"] == ["group", {"num_groups": 2}]
+
+
 def test_strides_are_given_on_top_of_an_overlay(phantoms, tmp_path):
     files = ["train.yaml", "datasets/phantom.yaml", "methods/supervised.yaml", "networks/dynunet.yaml"]
     settings = {**SETTINGS, "dataset_dir": str(phantoms), "run_dir": str(tmp_path / "run")}
