@@ -78,6 +78,7 @@ def test_options_of_both_bundles_have_one_name():
     scans, images = (configs_of(ROOT / "bundles" / name)["train.yaml"] for name in ("tcseg", "natural_image"))
     assert set(scans) - set(images) == {
         *("h5_spacing", "flips", "flip_axes", "lateral_classes"),
+        *("network_strides", "network_kernels"),
         *("width", "dropout", "ramp_share", "ramp_stairs", "warmup_share"),
     }
     assert set(images) - set(scans) == {
