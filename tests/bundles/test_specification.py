@@ -79,7 +79,7 @@ def test_options_of_both_bundles_have_one_name():
     assert set(scans) - set(images) == {
         *("h5_spacing", "flips", "flip_axes", "lateral_classes"),
         *("network_strides", "network_kernels"),
-        *("width", "dropout", "ramp_share", "ramp_stairs", "warmup_share"),
+        *("width", "dropout", "ramp_share", "ramp_stairs"),
     }
     assert set(images) - set(scans) == {
         *("max_intensity", "resize", "scale_range", "flip_probability", "rescale", "strong_view"),
