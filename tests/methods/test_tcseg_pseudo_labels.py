@@ -150,7 +150,7 @@ def test_a_network_without_two_decoders_or_their_features_is_refused_in_one_line
             output = super().forward(x)
             return Output(output.logits[: self.kept[0]], output.features[: self.kept[1]])
 
-    with pytest.raises(InputError, match=r"1 decoder\(s\), TCSeg needs two"):
+    with pytest.raises(InputError, match="has 1 decoder, TCSeg compares two"):
         TCSeg(Cut(1, 1)).training_step(batch, 0)
     with pytest.raises(InputError, match="leave 'feature' out of spaces"):
         TCSeg(Cut(2, 0)).training_step(batch, 0)

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
+from medssl.common.errors import InputError
 from medssl.reliability import (
     AgentScoreSelector,
     ConfidenceThreshold,
@@ -89,18 +91,29 @@ def test_an_image_is_selected_like_a_volume_with_one_slice(selector):
     assert torch.equal(deep.mask.squeeze(-1), flat.mask)
 
 
-@pytest.mark.parametrize("features", [False, True])
-def test_dual_axis_selects_what_it_judges_of_all_pairs(features):
+def of_predicted(affinity, views):
+    """The affinity of every voxel to the class that the mean view predicts, voxel by voxel."""
+    labels = torch.stack(views).mean(0).argmax(1)
+    chosen = torch.empty(affinity.shape[0], 1, *affinity.shape[2:])
+    for place in np.ndindex(*labels.shape):
+        chosen[(place[0], 0, *place[1:])] = affinity[(place[0], labels[place], *place[1:])]
+    return chosen
+
+
+@pytest.mark.parametrize(("features", "compared"), [(False, "all"), (True, "all"), (True, "predicted")])
+def test_dual_axis_selects_what_it_judges_of_all_pairs(features, compared):
     views = [view.detach() for view in random_views(3, 3, (8, 8))]
     embeddings = [
         torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(7)) + 0.05 * i for i in range(3)
     ]
-    axis = DualAxis(tau=0.3, feature_tau=0.6, tau_max=0.8)
+    axis = DualAxis(tau=0.3, feature_tau=0.6 if compared == "all" else 0.1, tau_max=0.8, affinities=compared)
     keep = torch.stack(views).mean(0).amax(1) >= 0.8
     affinities = [
         prototype_affinity(embedding, class_prototypes(embedding, view, keep, fallback=True)[0])
         for embedding, view in zip(embeddings, views, strict=True)
     ]
+    if compared == "predicted":
+        affinities = [of_predicted(affinity, views) for affinity in affinities]
     pairs = [(0, 1), (0, 2), (1, 2)]
     judged = axis(
         views,
@@ -112,6 +125,27 @@ def test_dual_axis_selects_what_it_judges_of_all_pairs(features):
     assert torch.equal(selection.ruled_out, judged.negative)
     assert 0 < selection.mask.float().mean() < 1
     assert selection.ruled_out.any()
+
+
+def test_many_classes_that_a_voxel_is_not_of_do_not_make_it_uncertain():
+    """Two networks lay out what is no car differently; what both take for road, they know alike."""
+    classes, generator = 11, torch.Generator().manual_seed(3)
+    labels = torch.randint(0, classes, (1, 40), generator=generator)
+    probs = torch.nn.functional.one_hot(labels, classes).movedim(-1, 1).float()
+    embeddings = [
+        torch.randn(classes, 32, generator=generator)[labels].movedim(-1, 1) + 0.001 * torch.randn(1, 32, 40)
+        for _ in range(2)
+    ]
+    shares = {
+        compared: DualAxis(affinities=compared)
+        .select([probs, probs], features=embeddings)
+        .mask.float()
+        .mean()
+        for compared in ("predicted", "all")
+    }
+    assert shares == {"predicted": 1.0, "all": 0.0}
+    with pytest.raises(InputError, match="affinities 'own': no such name"):
+        DualAxis(affinities="own")
 
 
 def test_dual_axis_distrusts_views_whose_features_disagree():
@@ -151,7 +185,7 @@ def test_dual_axis_takes_prototypes_where_the_embeddings_are_and_compares_where_
         resize(prototype_affinity(e, class_prototypes(e, resize(v, grid), keep, fallback=True)[0]), shape)
         for e, v in zip(embeddings, views, strict=True)
     ]
-    axis = DualAxis(tau=0.4, feature_tau=0.3)
+    axis = DualAxis(tau=0.4, feature_tau=0.3, affinities="all")
     judged = axis(views, probability_pairs=[tuple(views)], feature_pairs=[tuple(affinities)])
     selection = axis.select(views, features=embeddings)
     assert torch.equal(selection.mask, judged.positive)
