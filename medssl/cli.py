@@ -16,7 +16,7 @@ from typing import NoReturn
 from medssl import __version__
 from medssl.common.errors import Interruption, end_early, signal_of, signals_raise, unknown_name
 
-IN_ORDER_OF_USE = ("info", "phantom", "datalist", "check", "train", "evaluate", "predict")
+IN_ORDER_OF_USE = ("info", "phantom", "datalist", "check", "plan", "train", "evaluate", "predict")
 """What ``--help`` lists first; the others follow by name."""
 
 

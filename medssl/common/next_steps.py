@@ -45,10 +45,11 @@ def resume_command(words: Sequence[str] | None = None) -> str:
 def after_check(
     datalist: str | Path, *, num_classes: int | None = None, patch_size: Sequence[int] | None = None
 ) -> str:
-    """The next command for a datalist of scans without errors: a training with what was checked."""
+    """The next command for a datalist of scans without errors: a plan; with a patch a training with it."""
+    if patch_size is None:
+        return command_line("medssl", "plan", datalist, "--out", "plan.yaml")
     options = [] if num_classes is None else ["--num_classes", str(num_classes)]
-    if patch_size is not None:
-        options += ["--patch_size", f"[{','.join(map(str, patch_size))}]"]
+    options += ["--patch_size", f"[{','.join(map(str, patch_size))}]"]
     return command_line("medssl", "train", datalist, "tcseg_own", *options)
 
 

@@ -11,6 +11,7 @@ from medssl.data.batches.loader import (
     collate_two_stream,
     two_stream_loader,
 )
+from medssl.data.batches.patches import random_patch
 from medssl.data.batches.sampling import TwoStreamBatchSampler
 from medssl.data.batches.strong_volumes import strong_volume_view
 from medssl.data.checks.labels import check_first_case, validate_labels
@@ -56,6 +57,7 @@ __all__ = [
     "load_datalist",
     "mirrors_and_turns",
     "preprocessing",
+    "random_patch",
     "read_split",
     "split_names",
     "split_sha256",

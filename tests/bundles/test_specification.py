@@ -78,8 +78,8 @@ def test_options_of_both_bundles_have_one_name():
     scans, images = (configs_of(ROOT / "bundles" / name)["train.yaml"] for name in ("tcseg", "natural_image"))
     assert set(scans) - set(images) == {
         *("h5_spacing", "flips", "flip_axes", "lateral_classes"),
+        *("width", "dropout", "ramp_share", "ramp_stairs", "oversampling", "plan"),
         *("network_strides", "network_kernels"),
-        *("width", "dropout", "ramp_share", "ramp_stairs"),
     }
     assert set(images) - set(scans) == {
         *("max_intensity", "resize", "scale_range", "flip_probability", "rescale", "strong_view"),

@@ -35,7 +35,7 @@ def test_sound_set_gives_statistics_status_0_and_what_to_type_next(sound, capsys
     assert "severity" not in out
     assert "0.7 x 0.8 x 2.5" in out
     assert "1 left atrium" in out
-    assert out.endswith(f"next: medssl train {path} tcseg_own --num_classes 2\n")
+    assert out.endswith(f"next: medssl plan {path} --out plan.yaml\n")
 
 
 def test_warning_alone_gives_status_0_and_an_error_1(sound, capsys):

@@ -34,9 +34,9 @@ def mirrors_and_turns(
 
     Args:
         kind: ``"random"``: an independent flip along each of ``axes`` with probability 0.5 and, where patch
-            and voxels are square in the plane of the first two axes, a turn by a uniformly drawn multiple of
-            90 degrees; ``"published_rot_flip"``: the literature's, which never shows a scan as it is (for
-            comparison with published numbers only); ``"none"``.
+            and voxels are square in the plane of the first two axes and both are flipped, a turn by a
+            uniformly drawn multiple of 90 degrees; ``"published_rot_flip"``: the literature's, which never
+            shows a scan as it is (for comparison with published numbers only); ``"none"``.
         keys: keys to transform alike; an item may lack some.
         patch_size: sides of the patch in voxels.
         axes: axes that ``"random"`` flips.
@@ -63,7 +63,8 @@ def mirrors_and_turns(
     lateral = _lateral_axis(orientation) if lateral_classes else None
     flipped = [axis for axis in axes if axis != lateral]
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in flipped]
-    turns = [RandTurnSquared(keys)] if square and not lateral_classes else []
+    # A turn by 90 degrees puts one in-plane axis in the place of the other, a turn by 180 flips both.
+    turns = [RandTurnSquared(keys)] if square and not lateral_classes and {0, 1} <= set(axes) else []
     return Compose([*flips, *turns])
 
 

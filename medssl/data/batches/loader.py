@@ -19,6 +19,7 @@ from medssl.common.draws import seed_of
 from medssl.common.errors import InputError, find_input_error, unknown_name
 from medssl.common.ranks import rank
 from medssl.data.batches.augmentation import SQUARE_KEY
+from medssl.data.batches.patches import LABELED_KEY
 from medssl.data.batches.sampling import Draw, TwoStreamBatchSampler
 from medssl.data.reading.annotations import ANNOTATION
 
@@ -125,6 +126,7 @@ class SeededDataset(Dataset[Row | InputError]):
         maps = self._maps(case)
         item: dict[str, Any] = {"image": _plain(case["image"])}
         item[SQUARE_KEY] = _square_in_plane(case["image"])
+        item[LABELED_KEY] = "label" in maps
         if maps:
             # Whatever is moved with the image is a channel of its label, and so is moved alike.
             item["label"] = torch.cat(list(maps.values())) if len(maps) > 1 else next(iter(maps.values()))

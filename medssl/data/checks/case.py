@@ -1,6 +1,6 @@
 """Opening one case: all that is wrong with its files, and what a report needs to know of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ SAMPLE = 500_000
 BINS = 64
 LARGEST_SIDE = 160
 """Largest side of a thumbnail, in pixels."""
+
+Examine = Callable[[MetaTensor, MetaTensor | None], Any]
+"""What a caller measures of a sound image ``(C, *S)`` and its class ids ``(1, *S)``, while they are open."""
 
 
 @dataclass(frozen=True)
@@ -111,21 +114,26 @@ class CheckedCase:
         split: the list it stands in.
         findings: all of them.
         scan: None where the image cannot be read.
+        measures: what ``examine`` gave; None without one, or where image or label is faulty.
     """
 
     case: str
     split: str
     findings: tuple[Finding, ...]
     scan: Scan | None
+    measures: Any = None
 
 
-def check_case(entry: Entry, *, loader: LoadCased, roi: Sequence[int] | None) -> CheckedCase:
+def check_case(
+    entry: Entry, *, loader: LoadCased, roi: Sequence[int] | None, examine: Examine | None = None
+) -> CheckedCase:
     """Open a case and look at everything in it, whatever is found first.
 
     Args:
         entry: the case. The label of an unlabelled one is not opened, even if it names one.
         loader: reads the files; its ``num_classes`` bounds the class ids.
         roi: the patch that the volume should not be smaller than.
+        examine: measures more of a case without an error, so that nobody opens it twice.
     """
     findings: list[Finding] = []
     image = _read(loader, entry.files("image"), "image", findings)
@@ -149,7 +157,9 @@ def check_case(entry: Entry, *, loader: LoadCased, roi: Sequence[int] | None) ->
             findings += grid_faults(image, label)
     scan = None if image is None else _scan(image, ids, sound)
     named = (replace(finding, case=entry.case, split=entry.split) for finding in findings)
-    return CheckedCase(entry.case, entry.split, tuple(named), scan)
+    is_faulty = any(finding.severity == "error" for finding in findings)
+    measures = None if examine is None or image is None or is_faulty else examine(image, ids)
+    return CheckedCase(entry.case, entry.split, tuple(named), scan, measures)
 
 
 def _read(

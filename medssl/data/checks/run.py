@@ -10,7 +10,7 @@ from typing import Any
 from medssl.common.errors import InputError
 from medssl.common.progress import track
 from medssl.data.checks.across import set_findings
-from medssl.data.checks.case import CheckedCase, check_case
+from medssl.data.checks.case import CheckedCase, Examine, check_case
 from medssl.data.checks.findings import SEVERITIES, Finding, Severity
 from medssl.data.checks.lists import Entry, entries, list_findings, patients_by_case
 from medssl.data.checks.set_statistics import set_statistics
@@ -57,6 +57,7 @@ def check_datalist(
     h5_spacing: float | Sequence[float] = 1.0,
     allow_absent_classes: bool = False,
     jobs: int = 1,
+    examine: Examine | None = None,
 ) -> CheckResult:
     """Open every case of a datalist and report all that is wrong.
 
@@ -71,6 +72,7 @@ def check_datalist(
         allow_absent_classes: a class that no labelled case shows is a warning.
         jobs: cases that are opened at a time. Threads: decompression and array work leave the interpreter
             free, and importing the libraries once more per process would take longer than many a data set.
+        examine: see :func:`medssl.data.checks.case.check_case`.
 
     Raises:
         InputError: the datalist itself cannot be read, or an argument is out of range.
@@ -103,7 +105,7 @@ def check_datalist(
     of_lists += list_findings(datalist)
     of_lists += _ignored_labels(read_json(path))
     of_lists += _outside(listed, Path(base_dir) if base_dir is not None else path.parent)
-    cases = _open_all(listed, loader, roi, jobs)
+    cases = _open_all(listed, loader, roi, jobs, examine)
     pairs = frozenset(frozenset({finding.case, finding.other}) for finding in of_lists if finding.other)
     patients = patients_by_case(listed, datalist.get("patients"))
     of_set = set_findings(
@@ -123,10 +125,14 @@ def check_datalist(
 
 
 def _open_all(
-    listed: Sequence[Entry], loader: LoadCased, roi: Sequence[int] | None, jobs: int
+    listed: Sequence[Entry],
+    loader: LoadCased,
+    roi: Sequence[int] | None,
+    jobs: int,
+    examine: Examine | None,
 ) -> list[CheckedCase]:
     def check(entry: Entry) -> CheckedCase:
-        return check_case(entry, loader=loader, roi=roi)
+        return check_case(entry, loader=loader, roi=roi, examine=examine)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
