@@ -26,17 +26,17 @@ from medssl.training.trainer import NonFiniteLossError, SemiSupervisedTrainer
 from medssl.training.validation import ValidationDice
 from medssl.training.validation_iou import ValidationIoU
 from medssl.training.validation_reliability import ValidationReliability
-from medssl.training.validation_warnings import FruitlessValidations
+from medssl.training.watch import TrainingWatch
 
 __all__ = [
     "AnnotatedCases",
     "Checkpointer",
-    "FruitlessValidations",
     "JsonLogHandler",
     "NonFiniteLossError",
     "ProgressBar",
     "SemiSupervisedTrainer",
     "TrainingCases",
+    "TrainingWatch",
     "ValidationDice",
     "ValidationFrom",
     "ValidationIoU",

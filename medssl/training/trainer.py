@@ -34,7 +34,8 @@ class NonFiniteLossError(RuntimeError):
 
     def __init__(self, step: int, parts: Mapping[str, float]) -> None:
         listed = ", ".join(f"{name}={value:.6g}" for name, value in parts.items())
-        super().__init__(f"non-finite loss at step {step}: {listed}")
+        remedy = "lower --learning_rate or set --max_grad_norm 1; with --amp fp16 try bf16"
+        super().__init__(f"non-finite loss at step {step}: {listed}; {remedy}")
         self.step, self.parts = step, dict(parts)
 
     def __reduce__(self) -> tuple[type["NonFiniteLossError"], tuple[int, dict[str, float]]]:

@@ -13,7 +13,8 @@ class ValidationReliability:
     ``principled``); with them the log holds accuracy and reliability over training, Figure 4 of Landgraf et
     al. 2025. The numbers of :class:`medssl.evaluation.CaseMetrics` are those of the files.
 
-    Voxels of 255, which nobody labelled, do not count.
+    Voxels of 255, which nobody labelled, do not count. The confusion matrix ``(K, K)`` of all cases, by
+    labelled and predicted class, is left in ``engine.state.confusion``.
 
     Args:
         num_classes: classes ``K``.
@@ -50,6 +51,7 @@ class ValidationReliability:
         for part in (self._iou, self._calibration, self._quality):
             part.reduce()
         miou, ece, pair = self._iou.compute(), self._calibration.compute(), self._quality.compute()
+        engine.state.confusion = self._iou.total("confusion")
         engine.state.metrics |= {
             "val_miou": miou,
             "val_ece": ece,

@@ -301,7 +301,8 @@ def _wrapped(error):
         (
             NonFiniteLossError(5, {"loss": float("nan")}),
             "failed",
-            "NonFiniteLossError: non-finite loss at step 5: loss=nan",
+            "NonFiniteLossError: non-finite loss at step 5: loss=nan; lower --learning_rate or set "
+            "--max_grad_norm 1; with --amp fp16 try bf16",
         ),
         (
             _wrapped(InputError("a.png", "is empty", "copy it again")),
