@@ -95,6 +95,8 @@ class Method(nn.Module, ABC):
 
         Returns:
             Scalars. ``"loss"`` is what is minimised; every other entry is detached and logged.
+            ``"supervised"``, ``"selected"`` (a share) and unlabelled losses with a name that other methods
+            have are watched, too (docs/troubleshooting.md).
         """
 
     def deploy(self, which: str) -> None:

@@ -13,23 +13,18 @@ from medssl.common.run_folder import RunFolder
 from medssl.data.reading.annotations import ANNOTATION
 from medssl.methods.base import Method
 from medssl.training.runs import warn_of_run
-from medssl.training.signs import (
-    Precision,
-    StepRecord,
-    Validation,
-    precision_signs,
-    step_signs,
-    validation_signs,
-)
+from medssl.training.signs import StepRecord, step_signs
 from medssl.training.trainer import SemiSupervisedTrainer
+from medssl.training.validation_signs import Precision, Validation, precision_signs, validation_signs
 
 
 class TrainingWatch:
     """Warns, once of each sign, of a training that goes wrong.
 
     The lines go to the log and, under ``warnings``, to ``run.json``. What is looked for, and why the
-    thresholds are what they are, stands in :mod:`medssl.training.signs`. Of every ``interval``-th step the losses are
-    kept, which the trainer has read already; of every validation the key metric and the confusion matrix of
+    thresholds are what they are, stands in :mod:`medssl.training.signs` and
+    :mod:`medssl.training.validation_signs`. Of every ``interval``-th step the losses are kept, which the
+    trainer has read already; of every validation the key metric and the confusion matrix of
     :class:`~medssl.training.ValidationReliability`, without which empty predictions go unseen; of
     ``pseudo_labels.csv``, where the run has one, the method's own precision. Training itself is not touched.
 
