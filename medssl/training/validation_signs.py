@@ -82,7 +82,7 @@ def _empty_or_zero(
 def _fallen(validations: Sequence[Validation], best: float) -> Iterator[str]:
     """Scores below 0.7 of the best.
 
-    Those of good runs fell to 0.63 of it once, and rose in the next validation; a best below 0.1 is chance.
+    Those of good runs fell to 0.64 of it once, and rose in the next validation; a best below 0.1 is chance.
     """
     if best >= 0.1 and all(0 < validation.score < 0.7 * best for validation in validations):
         scores = " and ".join(f"{validation.score:.3g}" for validation in validations)
