@@ -5,10 +5,11 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from medssl.common.errors import InputError
+from medssl.common.errors import InputError, unknown_name
 from medssl.data.lists.datalist import DATASETS, LISTS, Datalist, build_datalist, with_split_hash
 from medssl.data.lists.layout import case_name
 from medssl.data.reading.formats import strip_suffix
@@ -116,6 +117,8 @@ def training_datalist(
         if dataset_dir is None:
             raise InputError("dataset_dir", "is not given", "name the data folder, or a datalist_file")
         if dataset not in DATASETS:
+            if get_close_matches(dataset, DATASETS, n=1, cutoff=0.8):
+                raise unknown_name("dataset", dataset, DATASETS)
             fault = "has no list of cases of its own"
             remedy = "split it once with `medssl datalist` and give the file as --datalist_file"
             raise InputError(f"data set {dataset!r}", fault, remedy)
