@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 ROOMS = (
+    "annotators",
     "common",
     "data",
     "evaluation",
@@ -18,6 +19,7 @@ ROOMS = (
     "methods",
     "metrics",
     "networks",
+    "planning",
     "protocol",
     "reliability",
     "reports",

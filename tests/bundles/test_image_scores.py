@@ -101,6 +101,6 @@ def test_the_study_of_camvid_is_planned(tmp_path, capsys):
     line = ["protocol", "run", "camvid", "--dataset-dir", data, "--runs", str(tmp_path), "--dry-run"]
     assert main(line) == 0
     said = capsys.readouterr().out
-    assert "36 runs, 0 finished" in said
+    assert "42 runs, 0 finished" in said
     assert "camvid-unimatch-v2-vit-agscore-labeled23-seed3" in said
     assert not list(tmp_path.iterdir())

@@ -51,12 +51,9 @@ def transform(orientation="RAS", spacing=(1.2, 1.0, 1.4)):
 
 
 def maps_of(prediction, order):
-    """All maps in the order of the scan."""
-    maps = {
-        kind.name: restored(kind.values(prediction), order)
-        for kind in VOXEL_MAPS
-        if kind.name != "probability"
-    }
+    """All maps in the order of the scan; bands are of promises, which this model does not make."""
+    kinds = [kind for kind in VOXEL_MAPS if kind.name not in ("probability", "band")]
+    maps = {kind.name: restored(kind.values(prediction), order) for kind in kinds}
     return maps | {k: restored(values, order) for k, values in enumerate(prediction.probabilities)}
 
 
