@@ -1,5 +1,6 @@
 """From a datalist to a plan: measure, time, decide."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from medssl.planning.patch_search import Costs, ToldCosts
 from medssl.planning.plan import Plan, Wishes, make_plan
 from medssl.planning.rules import schedule as schedules
 from medssl.planning.timing import StepTimer
+
+logger = logging.getLogger(__name__)
 
 MEMORY_SHARE = 0.7
 """Of the free memory that a training may take."""
@@ -50,6 +53,9 @@ def plan_datalist(
     Raises:
         InputError: the datalist cannot be read or has an error, or what :func:`make_plan` refuses.
     """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if step_seconds is None and wishes.device == "cpu" and (busy := busy_line(cores)):
+        logger.warning(busy)
     bundle = find_bundle("tcseg")
     method = wishes.method or "tcseg_own"
     files, _ = training_files(bundle, "custom", method, network=wishes.network)  # refuses unknown names early
@@ -63,12 +69,27 @@ def plan_datalist(
     memory = available_mb(device)
     wishes = replace(
         wishes,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores,
         memory_mb=None if memory is None else MEMORY_SHARE * memory,
         times_steps=step_seconds is None,
     )
     costs = _costs(bundle, files, fingerprint, wishes, device=device, step_seconds=step_seconds, seed=seed)
     return make_plan(fingerprint, wishes, costs), fingerprint
+
+
+def busy_line(cores: int) -> str | None:
+    """A line where other programs keep half of the cores busy; None where they do not, or nobody can say.
+
+    Threads that wait for one another make a step many times longer then: 70 s were measured for one that
+    takes 2 s with a single thread on the same busy machine.
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= max(1.0, cores / 2):
+        return None
+    return (
+        f"this machine is busy (load {load:.1f} on {cores} cores): steps take longer than they will, and the "
+        "plan comes out small; plan when it is idle, with OMP_NUM_THREADS=1, or give --step-time"
+    )
 
 
 def _costs(

@@ -8,6 +8,7 @@ import yaml
 from medssl.common.errors import InputError
 from medssl.common.plan_files import read_plan
 from medssl.planning import Wishes, check_plan, make_plan, plan_text
+from medssl.planning.of_datalist import busy_line
 from medssl.planning.patch_search import ToldCosts
 from medssl.planning.rules.patches import StepCost
 from tests.planning.cases import CENTRE, case, data_set
@@ -176,3 +177,14 @@ def test_a_plan_for_other_classes_is_refused_and_other_cases_are_said(caplog):
         check_plan(about, {"training": [], "classes": ["background", "liver"]}, 2)
     with pytest.raises(InputError, match="num_classes is 3"):
         check_plan(about, {"training": []}, 3)
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "said"),
+    [(0.4, 1, False), (0.9, 2, False), (1.1, 2, True), (3.0, 8, False), (6.0, 8, True)],
+)
+def test_a_busy_machine_is_told_that_its_timings_are(monkeypatch, load, cores, said):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    line = busy_line(cores)
+    assert (line is not None) == said
+    assert line is None or f"load {load:.1f} on {cores} cores" in line
